@@ -1,0 +1,1 @@
+"""The record: real training curves of real tasks, and how far each method's predictions are from them."""

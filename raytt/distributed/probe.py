@@ -1,0 +1,301 @@
+"""The probe on Ray: actors hold the network, blocks of samples are dealt out, sketched rows go to the run directory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.exceptions import RayError
+
+from raytt.data import load_batch, open_dataset
+from raytt.distributed.dispatch import Item, Limits, Workers, as_ours, is_lost
+from raytt.distributed.files import Files
+from raytt.distributed.process import settle
+from raytt.distributed.progress import Phase
+from raytt.distributed.session import WorkerResources
+from raytt.errors import InputError
+from raytt.fingerprint import Fact, fingerprint, hash_arrays, hash_batch, task_facts, versions
+from raytt.model import weights_fingerprint
+from raytt.probe.sketch import CountSketch
+from raytt.probe.worker import ProbeFacts, ProbeSettings, ProbeWorker
+from raytt.store import Arrays, FileRecord, Run
+from raytt.task import Task
+
+Split = Literal["train", "validation"]
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Samples that are probed in one go, and stored in one file."""
+
+    split: Split
+    """Where they come from."""
+    number: int
+    """Position among the blocks of the split."""
+    index: Index
+    """Positions of the samples in the data set."""
+
+    @property
+    def label(self) -> str:
+        """For the user."""
+        return f"{self.split} samples {self.index[0]}…{self.index[-1]}"
+
+    @property
+    def file(self) -> str:
+        """Below the run directory."""
+        return f"probe/{self.split}-{self.number:06d}.arrow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What a worker found the network to be."""
+
+    facts: ProbeFacts
+    """Sizes and notes."""
+    weights: str
+    """Hash of parameters and buffers."""
+    architecture: str
+    """Hash of the printed modules."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """Sketched Jacobian rows in the run directory."""
+
+    facts: ProbeFacts
+    """What the network is."""
+    shards: Mapping[Split, tuple[FileRecord, ...]]
+    """One file per block of samples, in order; "validation" only where it was probed."""
+    computed: int
+    """How many of the blocks were not there yet."""
+
+
+class Prober:
+    """A probe worker as an actor: light to create, loaded on demand, stateless between items."""
+
+    def __init__(self, task: Task, settings: ProbeSettings, train_index: Index, gpus: float) -> None:
+        settle(threads=settings.num_threads, gpus=gpus)
+        self._task = task
+        self._settings = settings
+        self._train_index = train_index
+        self._datasets: dict[str, Any] = {}
+
+    def place(self) -> None:
+        """Return at once: the actor has its resources."""
+
+    def load(self) -> None:
+        """Build the network and open the data."""
+        self._datasets["train"] = open_dataset(self._task.data, self._task)
+        if self._task.validation is not None:
+            self._datasets["validation"] = open_dataset(self._task.validation, self._task)
+        self._worker = ProbeWorker(
+            self._task,
+            self._settings,
+            self._train_index,
+            data=self._datasets["train"],
+            validation=self._datasets.get("validation"),
+        )
+        self._weights = weights_fingerprint(self._worker.network.module)
+
+    def describe(self) -> Network:
+        """Facts and hashes of the network."""
+        return Network(
+            facts=self._worker.facts(),
+            weights=self._weights,
+            architecture=hashlib.sha256(repr(self._worker.network.module).encode()).hexdigest()[:32],
+        )
+
+    def hash_data(self, split: Split, index: Index) -> tuple[str, str]:
+        """Hashes of this worker's weights, and of the samples at ``index``."""
+        return self._weights, hash_batch(*load_batch(self._task, self._datasets[split], index))
+
+    def probe(self, split: Split, index: Index) -> tuple[str, Arrays]:
+        """The hash of this worker's weights, and the `Shard` of the samples at ``index`` as arrays."""
+        return self._weights, dict(vars(self._worker.probe(index, split)))
+
+
+def blocks_of(samples: Mapping[Split, Index], block_size: int) -> list[Block]:
+    """The samples of each split cut into blocks, which do not depend on the number of workers."""
+    return [
+        Block(split=split, number=number, index=index[start : start + block_size])
+        for split, index in samples.items()
+        for number, start in enumerate(range(0, len(index), block_size))
+    ]
+
+
+def probe(
+    task: Task,
+    task_ref: Any,
+    *,
+    settings: ProbeSettings,
+    samples: Mapping[Split, Index],
+    num_samples_full: int,
+    resources: WorkerResources,
+    num_workers: int,
+    run: Run,
+    files: Files,
+    phase: Phase,
+    limits: Limits | None = None,
+) -> Probed:
+    """Probe the samples of each split, less what the run directory already has.
+
+    Args:
+        task: What would be trained.
+        task_ref: The same in the object store.
+        settings: How rows are computed.
+        samples: Positions by split; "train" is needed, "validation" is probed if given.
+        num_samples_full: N_full.
+        resources: Of one worker.
+        num_workers: Workers at a time, at most.
+        run: Where the rows go.
+        files: Its Arrow files.
+        phase: Shows progress.
+        limits: When waiting and trying again end.
+
+    Raises:
+        InputError: If two workers built different networks.
+        StoreError: If the run directory was made from other inputs.
+    """
+    blocks = blocks_of(samples, settings.block_size)
+    missing = sum(block.file not in run.files for block in blocks)
+    actor = ray.remote(Prober).options(**resources.options())
+    spawn = partial(actor.remote, task_ref, settings, samples["train"], resources.gpus)
+    with Workers(spawn, limits=limits) as workers:
+        # A finished run is only checked, for which one worker is enough.
+        few = min(num_workers, max(1, missing))
+        network, hashes = _inspect(workers, blocks, num_actors=few, phase=phase)
+        keys = _check_inputs(run, task, settings, network, samples, num_samples_full, blocks, hashes)
+        found = [run.recorded(block.file, keys[block.split]) for block in blocks]
+        intact = {r.file: r for r in files.intact([record for record in found if record is not None])}
+        todo = [block for block in blocks if block.file not in intact]
+        if todo:
+            phase.expect(len(todo), f"Jacobian rows of {len(todo)} blocks of {settings.block_size} samples")
+            _compute(workers, todo, keys, network.weights, num_actors=num_workers, run=run, files=files, phase=phase)
+    return Probed(
+        facts=network.facts,
+        shards={s: tuple(run.files[block.file] for block in blocks if block.split == s) for s in samples},
+        computed=len(todo),
+    )
+
+
+def _inspect(workers: Workers, blocks: Sequence[Block], *, num_actors: int, phase: Phase) -> tuple[Network, list[str]]:
+    """The network, and a hash of the data of each block."""
+    found: list[Any] = [None] * (1 + len(blocks))
+
+    def note(number: int, receipt: Any, _: Any) -> None:
+        found[number] = receipt
+        phase.advance()
+
+    describe = Item(label="Describing the network", start=lambda actor: [actor.describe.remote()])
+    phase.expect(len(found), "weights and data")
+    workers.run([describe, *map(_hash_item, blocks)], num_actors=num_actors, on_done=note)
+    network: Network = found[0]
+    for weights, _ in found[1:]:
+        _check_alike(network.weights, weights)
+    return network, [digest for _, digest in found[1:]]
+
+
+def _check_alike(expected: str, weights: str) -> None:
+    if weights != expected:
+        raise InputError(
+            "The model factory gives other weights on every call: two workers built different networks.",
+            "Load saved weights, or draw new ones from a generator with a fixed seed inside the factory "
+            "(torch.manual_seed in its first line does).",
+        )
+
+
+def _compute(
+    workers: Workers,
+    blocks: Sequence[Block],
+    keys: Mapping[Split, str],
+    weights: str,
+    *,
+    num_actors: int,
+    run: Run,
+    files: Files,
+    phase: Phase,
+) -> None:
+    """Probe blocks and write them; what is written is recorded at once, so that an interrupted run keeps it."""
+    saving: dict[Any, Block] = {}
+    lost: list[Block] = []
+
+    def collect(*, wait: bool) -> None:
+        while saving:
+            done, _ = ray.wait(list(saving), num_returns=1, timeout=None if wait else 0)
+            if not done:
+                return
+            block = saving.pop(done[0])
+            try:
+                run.record(ray.get(done[0]))
+                phase.advance()
+            except RayError as error:
+                # Rows may be lost with the node that computed them, before they are written.
+                if not is_lost(error):
+                    raise as_ours(error, f"Writing {block.file}") from None
+                lost.append(block)
+
+    def save(number: int, receipt: str, refs: Sequence[Any]) -> None:
+        _check_alike(weights, receipt)
+        block = todo[number]
+        saving[files.save(block.file, refs[0], made_from=keys[block.split])] = block
+        collect(wait=False)
+
+    todo = list(blocks)
+    while todo:
+        workers.run([_probe_item(block) for block in todo], num_actors=num_actors, on_done=save)
+        collect(wait=True)
+        todo, lost = lost, []
+
+
+def _hash_item(block: Block) -> Item:
+    return Item(label=f"Reading {block.label}", start=lambda actor: [actor.hash_data.remote(block.split, block.index)])
+
+
+def _probe_item(block: Block) -> Item:
+    return Item(
+        label=f"Probing {block.label}",
+        start=lambda actor: actor.probe.options(num_returns=2).remote(block.split, block.index),
+    )
+
+
+def _check_inputs(
+    run: Run,
+    task: Task,
+    settings: ProbeSettings,
+    network: Network,
+    samples: Mapping[Split, Index],
+    num_samples_full: int,
+    blocks: Sequence[Block],
+    hashes: Sequence[str],
+) -> dict[Split, str]:
+    """Hold the inputs against those of the run directory; gives what the shards of each split are made from."""
+    facts: dict[str, Fact] = {
+        **versions(),
+        **task_facts(task),
+        "weights": network.weights,
+        "architecture": network.architecture,
+        "num_samples_full": num_samples_full,
+        "sketch": CountSketch.label,
+        **{name: getattr(settings, name) for name in settings.__dataclass_fields__},
+    }
+    keys: dict[Split, str] = {}
+    for split, index in samples.items():
+        of_split: dict[str, Fact] = {
+            "samples": len(index),
+            "positions": hash_arrays(index),
+            "data": fingerprint([h for h, block in zip(hashes, blocks, strict=True) if block.split == split]),
+        }
+        if split == "train":
+            facts |= of_split
+            run.check_inputs("probe", facts)
+        else:
+            run.check_inputs(split, of_split)
+        keys[split] = fingerprint([facts, of_split])
+    return keys

@@ -1,0 +1,17 @@
+"""What every worker process sets before it computes."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+
+def settle(*, threads: int, gpus: float) -> None:
+    """Fix the number of threads, on which results depend in the last bits, and hide GPUs that were not asked for.
+
+    Ray leaves all GPUs visible to workers that asked for none.
+    """
+    if gpus <= 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    torch.set_num_threads(threads)

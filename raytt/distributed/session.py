@@ -1,0 +1,198 @@
+"""Connecting to Ray, and whether it has what is asked for."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raytt.errors import InputError, ResourceError
+
+PLACEMENT_SECONDS = 60.0
+"""How long a worker may wait for free resources that the cluster has in total."""
+
+_REACH_SECONDS = 10.0
+# The local object store holds the sketched rows a few times over; Ray's default of 30 % of the memory is more than that
+# on large machines, and what does not fit is spilled to disk.
+_OBJECT_STORE_BYTES = 4 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerResources:
+    """What one worker is given."""
+
+    cpus: int = 1
+    """CPUs, and as many threads."""
+    gpus: float = 0.0
+    """GPUs."""
+    custom: Mapping[str, float] = field(default_factory=dict)
+    """Ray's custom resources by name."""
+
+    @classmethod
+    def parse(cls, resources: Mapping[str, float] | None, *, use_gpu: bool) -> WorkerResources:
+        """From Ray's notation, ``{"CPU": 2, "GPU": 1, …}``; by default 1 CPU, and with ``use_gpu`` 1 GPU.
+
+        Raises:
+            InputError: If an amount is not positive, CPUs are not whole, or GPUs are asked for without ``use_gpu``.
+        """
+        given = {str(k): float(v) for k, v in (resources or {}).items()}
+        for name, amount in given.items():
+            if not (math.isfinite(amount) and amount >= 0.0):
+                raise InputError(f"resources_per_worker has {name}={amount!r}.", "Give amounts of at least 0.")
+        cpus, gpus = given.pop("CPU", 1.0), given.pop("GPU", 1.0 if use_gpu else 0.0)
+        if cpus < 1 or cpus != int(cpus):
+            raise InputError(f"resources_per_worker has CPU={cpus:g}.", "Give a whole number of CPUs, at least 1.")
+        if (gpus > 0) != use_gpu:
+            raise InputError(
+                f"resources_per_worker has GPU={gpus:g}, but use_gpu is {use_gpu}.",
+                "Give use_gpu=True with an amount of GPU above 0, or neither.",
+            )
+        return cls(cpus=int(cpus), gpus=gpus, custom=given)
+
+    @property
+    def device(self) -> str:
+        """The torch device of a worker."""
+        return "cuda" if self.gpus > 0 else "cpu"
+
+    def options(self) -> dict[str, Any]:
+        """Keywords for ``.options`` of a task or an actor."""
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus, "resources": dict(self.custom)}
+
+    def totals(self) -> dict[str, float]:
+        """In Ray's notation, amounts above 0 only."""
+        amounts = {"CPU": float(self.cpus), "GPU": self.gpus, **self.custom}
+        return {name: amount for name, amount in amounts.items() if amount > 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A connection to Ray."""
+
+    started_here: bool
+    """Whether raytt started this Ray, on this machine, for this run."""
+    is_client: bool
+    """Whether the driver is outside the cluster (ray://…) and has no node of its own."""
+
+    def workers_that_fit(self, worker: WorkerResources) -> int:
+        """How many such workers the cluster's nodes hold when they are otherwise idle."""
+        needs = worker.totals()
+        return sum(
+            min(int(node["Resources"].get(name, 0.0) / amount + 1e-9) for name, amount in needs.items())
+            for node in ray.nodes()
+            if node["Alive"]
+        )
+
+    def check(self, worker: WorkerResources, num_workers: int) -> None:
+        """Raise `ResourceError` unless the cluster can hold that many workers at once."""
+        fits = self.workers_that_fit(worker)
+        if fits < num_workers:
+            raise ResourceError(
+                f"Asked for {num_workers} worker{'s' if num_workers > 1 else ''} with {_amounts(worker.totals())} "
+                f"each, but the cluster holds {fits}: {_nodes()}. Ask for fewer or smaller workers (num_workers, "
+                "resources_per_worker, use_gpu), or add nodes first."
+            )
+
+    def whole_machine(self) -> WorkerResources:
+        """One worker with all CPUs of a Ray that was started here, as training would have; else a worker's default."""
+        if not self.started_here:
+            return WorkerResources()
+        return WorkerResources(cpus=int(ray.cluster_resources()["CPU"]))
+
+    def near_driver(self) -> dict[str, Any]:
+        """Keywords for ``.options`` of an actor that must see what the driver sees: its disk, where that counts."""
+        if self.is_client:
+            return {}
+        node = ray.get_runtime_context().get_node_id()
+        return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=node, soft=False)}
+
+
+@contextmanager
+def connect(
+    address: str | None = None, *, num_cpus: int | None = None, shared_storage: bool = False
+) -> Iterator[Session]:
+    """Use the Ray that is there, or start one on this machine; stop it again only if it was started here.
+
+    Supported: a Ray initialized in this process; ``address`` (or the environment's ``RAY_ADDRESS``) as ``auto``,
+    ``host:port`` of a cluster that this machine belongs to, or ``ray://host:port`` from outside it; else a local one.
+
+    Args:
+        address: Where the cluster is.
+        num_cpus: CPUs of a Ray started here; None: all of this machine.
+        shared_storage: Whether the run directory is given by a URI that all machines see.
+
+    Raises:
+        ResourceError: If there is no cluster at the address.
+        InputError: If the driver is outside the cluster and the run directory is on its own disk.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    started_here = False
+    connected_here = False
+    if not ray.is_initialized():
+        wanted = address or os.environ.get("RAY_ADDRESS")
+        if wanted and wanted != "local":
+            _check_reachable(wanted)
+            try:
+                ray.init(address=wanted, logging_level=logging.ERROR, log_to_driver=False)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise ResourceError(f"There is no Ray cluster to connect to at {wanted!r}: {error}") from error
+            connected_here = True
+        else:
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                object_store_memory=_object_store_bytes(),
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
+            started_here = connected_here = True
+    try:
+        is_client = bool(ray.util.client.ray.is_connected())
+        if is_client and not shared_storage:
+            raise InputError(
+                "With a ray:// address the run directory would be on this machine's disk, which workers cannot reach.",
+                "Give a storage path that all machines see, as a URI: s3://bucket/path, or file:///path if shared.",
+            )
+        yield Session(started_here=started_here, is_client=is_client)
+    finally:
+        if connected_here:
+            ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `ResourceError` where nobody listens at host:port, which Ray itself finds out only after a minute."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()
+    except OSError as error:
+        raise ResourceError(f"There is no Ray cluster to connect to at {address!r}: {error}.") from error
+
+
+def _object_store_bytes() -> int:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(100 << 20, min(_OBJECT_STORE_BYTES, int(0.3 * memory)))
+
+
+def _amounts(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{name}: {amount:g}" for name, amount in sorted(resources.items()))
+
+
+def _nodes() -> str:
+    """What the alive nodes have in total, without Ray's internal entries."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    described = [
+        _amounts({k: v for k, v in node.items() if ":" not in k and k not in ("memory", "object_store_memory")})
+        or "nothing"
+        for node in alive
+    ]
+    return "; ".join(f"node {i} has {text}" for i, text in enumerate(described, start=1)) or "no node is alive"

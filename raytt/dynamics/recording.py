@@ -1,0 +1,199 @@
+"""What a solver records, when, and when a row needs no more steps.
+
+Notation: M candidates, P sample paths, N training samples, T records. A row is one candidate on one path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raytt.dynamics.curves import Curves
+from raytt.dynamics.tangent import Tangent
+from raytt.losses import Loss
+from raytt.target import Target
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+SPACING = 0.025
+"""Steps between records, as a share of the steps done: a crossing is then off by well below 1 % after interpolation,
+and recording costs less than stepping."""
+DIVERGENCE_RATIO = 1e6
+"""A row whose loss exceeds this times its initial one has diverged: the same bound as for real training
+(`raytt.training`). It is generous because the linear model may come back from far when a schedule lowers the learning
+rate."""
+
+_TINY = 1e-30
+"""Stands for an initial loss of zero where a multiple of it is wanted."""
+
+
+def record_steps(budgets: Sequence[int]) -> Ints:
+    """Steps to record at: every step at first, then every `SPACING` of those done, and each candidate's last; shape
+    (T,).
+    """
+    last = max(budgets)
+    steps, step = {0, *budgets}, 0
+    while step < last:
+        steps.add(step)
+        step += max(1, int(SPACING * step))
+    return np.array(sorted(steps), dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measurements:
+    """What is recorded of k rows at one moment; +inf and 0 for rows that diverged, never NaN."""
+
+    train_loss: Floats
+    """Shape (k,)."""
+    train_loss_resampled: Floats
+    """With the bootstrap weights of each row's path, shape (k,)."""
+    train_accuracy: Floats | None
+    """Shape (k,)."""
+    val_loss: Floats | None
+    """Shape (k,)."""
+    val_accuracy: Floats | None
+    """Shape (k,)."""
+
+    def blend(self, other: Measurements, rows: Ints, weight: Floats) -> Measurements:
+        """Those of ``rows``, ``weight`` ∈ (0, 1] of the way to ``other``: losses logarithmically, accuracies
+        linearly.
+        """
+        return Measurements(
+            train_loss=_between(self.train_loss, other.train_loss, rows, weight),
+            train_loss_resampled=_between(self.train_loss_resampled, other.train_loss_resampled, rows, weight),
+            train_accuracy=_optional(self.train_accuracy, other.train_accuracy, rows, weight, logarithmic=False),
+            val_loss=_optional(self.val_loss, other.val_loss, rows, weight),
+            val_accuracy=_optional(self.val_accuracy, other.val_accuracy, rows, weight, logarithmic=False),
+        )
+
+
+def _between(start: Floats, end: Floats, rows: Ints, weight: Floats, *, logarithmic: bool = True) -> Floats:
+    a, b = start[rows], end[rows]
+    gone = ~(np.isfinite(a) & np.isfinite(b))
+    a, b = np.where(gone, 1.0, a), np.where(gone, 1.0, b)
+    between = (1.0 - weight) * a + weight * b
+    if logarithmic:
+        positive = (a > 0) & (b > 0)  # a custom loss need not be: it goes straight
+        logs = [np.log(np.where(positive, x, 1.0)) for x in (a, b)]
+        between = np.where(positive, np.exp((1.0 - weight) * logs[0] + weight * logs[1]), between)
+    return np.where(gone, np.inf, between)
+
+
+def _optional(
+    start: Floats | None, end: Floats | None, rows: Ints, weight: Floats, *, logarithmic: bool = True
+) -> Floats | None:
+    return None if start is None or end is None else _between(start, end, rows, weight, logarithmic=logarithmic)
+
+
+class Recorder:
+    """Collects the curves of M candidates on P paths, and says which rows are finished."""
+
+    def __init__(
+        self,
+        *,
+        tangent: Tangent,
+        loss: Loss,
+        steps: Ints,
+        candidates: int,
+        weights: Floats,
+        target: Target | None,
+    ) -> None:
+        self.steps = steps
+        self._loss, self._target = loss, None if target is None or target.kind == "plateau" else target
+        self._train_targets = tangent.train.targets
+        self._val_targets = None if tangent.validation is None else tangent.validation.targets
+        outputs = tangent.train.outputs
+        self._weights = torch.as_tensor(weights, dtype=outputs.dtype, device=outputs.device)
+        shape = (candidates, len(weights), len(steps))
+        known = loss.correct(outputs, tangent.train.targets) is not None
+        recorded = {
+            "train_loss": True,
+            "train_loss_resampled": True,
+            "train_accuracy": known,
+            "val_loss": self._val_targets is not None,
+            "val_accuracy": self._val_targets is not None and known,
+        }
+        self._curves = {name: np.zeros(shape) for name, wanted in recorded.items() if wanted}
+        self._last = np.zeros(shape[:2], dtype=np.int64)
+        self._reached = {name: np.zeros(shape[:2], dtype=bool) for name in ("train_loss", "train_loss_resampled")}
+
+    def measure(self, outputs: Tensor, val_outputs: Tensor | None, paths: int | Tensor) -> Measurements:
+        """Losses and accuracies of rows with outputs ``(k, N, C)`` and ``(k, N_v, C)`` on one path or on one path
+        each.
+        """
+        values = self._loss.value(outputs, self._train_targets)
+        weights = self._weights[paths]
+        resampled = values @ weights if weights.ndim == 1 else (values * weights).sum(dim=1)
+        val_loss = val_accuracy = None
+        if val_outputs is not None and self._val_targets is not None:
+            val_loss = _finite(self._loss.value(val_outputs, self._val_targets).mean(dim=1))
+            val_accuracy = self._accuracy(val_outputs, self._val_targets)
+        return Measurements(
+            train_loss=_finite(values.mean(dim=1)),
+            train_loss_resampled=_finite(resampled),
+            train_accuracy=self._accuracy(outputs, self._train_targets),
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+        )
+
+    def _accuracy(self, outputs: Tensor, targets: Tensor) -> Floats | None:
+        correct = self._loss.correct(outputs, targets)
+        return None if correct is None else correct.to(torch.float64).mean(dim=1).cpu().numpy()
+
+    def store(self, record: Ints | int, rows: Ints, paths: Ints, found: Measurements) -> Flags:
+        """Keep what was measured of rows (candidate, path) at a record; returns which rows need no more steps, shape
+        (k,).
+
+        Finished are rows that diverged, and rows that have met the target with their training loss and with its
+        bootstrap resample, not necessarily at the same record.
+        """
+        initial = self._curves["train_loss"][rows, paths, 0] if np.any(record) else found.train_loss
+        diverged = ~np.isfinite(found.train_loss) | (found.train_loss > DIVERGENCE_RATIO * np.maximum(initial, _TINY))
+        for name, curve in self._curves.items():
+            curve[rows, paths, record] = np.where(diverged, np.inf if "loss" in name else 0.0, getattr(found, name))
+        self._last[rows, paths] = record
+        if self._target is None:
+            return diverged
+        for name, flags in self._reached.items():
+            reached = self._target.reached(
+                train_loss=getattr(found, name),
+                initial_loss=self._curves[name][rows, paths, 0],
+                train_accuracy=found.train_accuracy,
+                val_loss=found.val_loss,
+                val_accuracy=found.val_accuracy,
+            )
+            # A row may be here with several records at once.
+            np.logical_or.at(flags, (rows, paths), reached & ~diverged)
+        reached_both = self._reached["train_loss"] & self._reached["train_loss_resampled"]
+        return np.asarray(diverged | reached_both[rows, paths])
+
+    def give_up(self, candidate: int, after: int) -> None:
+        """Let all paths of a candidate that got to step ``after`` have diverged at the first record behind it."""
+        record = int(np.searchsorted(self.steps, after, side="right"))
+        for name, curve in self._curves.items():
+            curve[candidate, :, record:] = np.inf if "loss" in name else 0.0
+        last = self._last[candidate]
+        self._last[candidate] = np.where(last >= record - 1, record, last)
+
+    def curves(self) -> Curves:
+        """All curves; each row repeats its last value to the end."""
+        upto = np.minimum(np.arange(len(self.steps)), self._last[..., None])
+        filled = {name: np.take_along_axis(curve, upto, axis=2) for name, curve in self._curves.items()}
+        return Curves(
+            steps=self.steps.astype(np.float64),
+            steps_done=self.steps[self._last.max(axis=1)].astype(np.int64),
+            **filled,
+        )
+
+
+def _finite(values: Tensor) -> Floats:
+    """As float64 on the host, +inf where not a number or infinite."""
+    found = values.to(torch.float64).cpu().numpy()
+    return np.where(np.isfinite(found), found, np.inf)

@@ -1,0 +1,1 @@
+"""Tasks that run from an installed package, for example ``raytt rank raytt.examples.digits``."""

@@ -1,0 +1,82 @@
+"""Which samples each training step sees: the convention that real training and simulation share.
+
+Each epoch is a fresh permutation of the N samples. The epochs, one after the other, form a stream, and the stream is
+cut into batches of exactly B samples, so that a batch may straddle two epochs and none is short. The permutation of an
+epoch depends on N, the seed and the epoch's number alone: any stretch of steps can be had without the earlier ones, and
+runs of different batch size walk through the same stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytt.errors import InputError
+
+
+def permutation(num_samples: int, *key: int | str) -> NDArray[np.int64]:
+    """A uniform permutation of 0…N−1 that is a function of ``key`` alone, shape ``(N,)`` int64.
+
+    The order of N random 64-bit words (ties, of probability < N²/2⁶⁵, in order of position). Raw words of a bit
+    generator are the same in every version of numpy, which ``Generator.permutation`` does not promise.
+    """
+    digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=16).digest()
+    words = np.random.PCG64(int.from_bytes(digest, "little")).random_raw(num_samples)
+    return np.argsort(words, kind="stable").astype(np.int64)
+
+
+def check_batch_size(num_samples: int, batch_size: int) -> None:
+    """Raise `InputError` unless 1 ≤ B ≤ N."""
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}.", "Give a batch size of at least 1.")
+    if batch_size > num_samples:
+        raise InputError(
+            f"batch_size is {batch_size}, but there are only {num_samples} training samples: a batch would hold a "
+            "sample twice.",
+            f"Use a batch size of at most {num_samples}, or more training samples.",
+        )
+
+
+def minibatches(num_samples: int, batch_size: int, steps: int, seed: int, *, start: int = 0) -> NDArray[np.int64]:
+    """Sample positions of the steps ``start … start + steps − 1``, shape ``(steps, B)``, values in 0…N−1.
+
+    Raises:
+        InputError: If B is not in 1…N.
+    """
+    check_batch_size(num_samples, batch_size)
+    first, last = start * batch_size, (start + steps) * batch_size
+    epochs = range(first // num_samples, -(-last // num_samples))
+    if steps < 1:
+        return np.empty((0, batch_size), dtype=np.int64)
+    stream = np.concatenate([_epoch(num_samples, seed, epoch) for epoch in epochs])
+    offset = first - epochs[0] * num_samples
+    return stream[offset : offset + steps * batch_size].reshape(steps, batch_size)
+
+
+def iterate_minibatches(
+    num_samples: int, batch_size: int, seed: int, *, start: int = 0, stop: int | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """The rows of `minibatches` one by one, shape ``(B,)`` each, from step ``start`` to ``stop`` (None: without end).
+
+    Holds one epoch in memory.
+    """
+    check_batch_size(num_samples, batch_size)
+    step = start
+    epoch, offset = divmod(start * batch_size, num_samples)
+    order = _epoch(num_samples, seed, epoch)
+    while stop is None or step < stop:
+        rest = order[offset : offset + batch_size]
+        offset += batch_size
+        if offset >= num_samples:
+            epoch, offset = epoch + 1, offset - num_samples
+            order = _epoch(num_samples, seed, epoch)
+            rest = np.concatenate([rest, order[:offset]])
+        yield rest
+        step += 1
+
+
+def _epoch(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return permutation(num_samples, "raytt minibatches", seed, epoch)

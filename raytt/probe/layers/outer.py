@@ -1,0 +1,80 @@
+"""Per-sample gradients that are sums of outer products over positions, in tiles that are sketched right away.
+
+Linear layers and convolutions share them: with G groups, U units per group, P positions, K inputs per group,
+
+    ∂f_c/∂W[g, u, k] = Σ_p γ_c[g, u, p] · a[g, p, k]          for each sample
+
+A depthwise convolution has G channels and U = 1: nothing is expanded to a dense weight.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from raytt.probe.layers.use import Budget, Emit, Segment
+
+
+class Positions(Protocol):
+    """The layer inputs a, fetched in parts since unfolding a convolution's input may take much memory."""
+
+    def parts(self, num_samples: int, max_bytes: int) -> list[slice]:
+        """Ranges of positions that together cover 0…P−1, each at most ``max_bytes`` for so many samples if possible."""
+        ...
+
+    def fetch(self, samples: slice, positions: slice) -> Tensor:
+        """a, shape ``(samples, G, positions, K)``."""
+        ...
+
+
+def contract_outer(
+    grads: Tensor, inputs: Positions, num_inputs: int, segment: Segment, emit: Emit, budget: Budget
+) -> None:
+    """Emit the gradient of a weight of shape ``(G·U, K)``.
+
+    Args:
+        grads: γ, shape ``(n, C, G, U, P)``.
+        inputs: a.
+        num_inputs: K.
+        segment: The weight.
+        emit: Receives the tiles.
+        budget: Bounds on a tile and on the part of a held at once.
+    """
+    n, C, G, U, _ = grads.shape
+    K = num_inputs
+    step = budget.samples(n, C)
+    if len(inputs.parts(step, budget.max_bytes)) > 1:
+        step = 1
+    wanted = budget.coordinates(step * C, grads.element_size())
+    group_step = max(1, min(G, wanted // (U * K)))
+    unit_step = U if wanted >= U * K else max(1, wanted // K)
+    for s0 in range(0, n, step):
+        samples = slice(s0, min(s0 + step, n))
+        parts = inputs.parts(step, budget.max_bytes)
+        only = inputs.fetch(samples, parts[0]) if len(parts) == 1 else None
+        for g0 in range(0, G, group_step):
+            groups = slice(g0, min(g0 + group_step, G))
+            for u0 in range(0, U, unit_step):
+                units = slice(u0, min(u0 + unit_step, U))
+                tile: Tensor | None = None
+                for part in parts:
+                    a = inputs.fetch(samples, part) if only is None else only
+                    product = _product(grads[samples, :, groups, units, part], a[:, groups])
+                    tile = product if tile is None else tile.add_(product)
+                assert tile is not None
+                emit(samples, segment.name, segment.start + (g0 * U + u0) * K, tile)
+
+
+def _product(grads: Tensor, inputs: Tensor) -> Tensor:
+    """``(n, C, G, U, P), (n, G, P, K) -> (n, C, G·U·K)``."""
+    n, C, G, U, P = grads.shape
+    K = inputs.shape[-1]
+    left = grads.transpose(1, 2).reshape(n * G, C * U, P)
+    right = inputs.reshape(n * G, P, K)
+    # One position is an outer product, for which broadcasting beats a matrix product with an inner dimension of 1.
+    product = left * right if P == 1 else torch.bmm(left, right)
+    if G == 1:
+        return product.view(n, C, U * K)
+    return product.view(n, G, C, U * K).transpose(1, 2).reshape(n, C, G * U * K)

@@ -1,0 +1,192 @@
+"""Random projections of parameter-space vectors to R coordinates, generated from a counter-based hash.
+
+Notation: D trainable weights in named parameters, R = ``proj_dim``, S the D × R projection with E[S Sᵀ] = I, so that
+inner products of sketched vectors are unbiased: E⟨Sᵀu, Sᵀv⟩ = ⟨u, v⟩.
+
+A sketch is *accumulated*: pieces of a vector, given as ``(parameter name, first coordinate, values)``, are added to a
+buffer in any grouping of rows, and `Sketch.finish` turns the buffer into the projection. Uses of one parameter in
+several places of a network simply add up under its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raytt.errors import InputError
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+class Sketch(Protocol):
+    """A linear map from parameter space to ``proj_dim`` coordinates."""
+
+    @property
+    def label(self) -> str:
+        """Name and version of the law, for fingerprints: equal labels, seeds and R mean equal projections."""
+        ...
+
+    @property
+    def proj_dim(self) -> int:
+        """R."""
+        ...
+
+    @property
+    def buffer_dim(self) -> int:
+        """Length W of the last axis of an accumulation buffer."""
+        ...
+
+    def accumulate(self, buffer: Tensor, name: str, start: int, values: Tensor) -> None:
+        """Add the sketch of a piece of parameter ``name``.
+
+        Args:
+            buffer: Changed in place, shape ``(..., W)``; zeros at first.
+            name: The parameter's name.
+            start: Position of ``values[..., 0]`` in the flattened parameter.
+            values: Consecutive coordinates, shape ``(..., k)``, on the buffer's device and in its type.
+        """
+        ...
+
+    def finish(self, buffer: Tensor) -> Tensor:
+        """The projection, ``(..., W) -> (..., R)``."""
+        ...
+
+
+def project(sketch: Sketch, vector: Mapping[str, Tensor]) -> Tensor:
+    """Sᵀv for one parameter-space vector given by parameter name, in double precision; shape ``(R,)``."""
+    buffer = torch.zeros(sketch.buffer_dim, dtype=torch.float64)
+    for name, tensor in vector.items():
+        sketch.accumulate(buffer, name, 0, tensor.detach().to("cpu", torch.float64).reshape(-1))
+    return sketch.finish(buffer)
+
+
+class CountSketch:
+    """CountSketch with block shifts: (Sᵀv)_r = Σ σ_j v_j over all j = bR + i with (i + h_b) mod R = r.
+
+    Each parameter is flattened and cut into blocks of R coordinates (the last one shorter). Coordinate j carries a
+    random sign σ_j, block b one random cyclic shift h_b, both from a hash of (``proj_seed``, parameter name, position),
+    so they are the same on every machine, device and thread count. Coordinates of one block never collide, coordinates
+    of different blocks collide with probability 1/R, hence
+
+        E⟨Sᵀu, Sᵀv⟩ = ⟨u, v⟩,    Var⟨Sᵀu, Sᵀv⟩ ≤ (‖u‖²‖v‖² + ⟨u, v⟩²)/R ≤ 2‖u‖²‖v‖²/R.
+
+    There is no scatter and no atomic addition; a row's bits depend on that row alone, however rows are batched.
+
+    Source: Charikar, Chen, Farach-Colton (2002), *Finding frequent items in data streams*; feature hashing of
+    Weinberger et al. (2009), lemma 2, for the variance. Here one shift per block replaces the hash of each position.
+
+    Args:
+        proj_dim: R ≥ 1.
+        proj_seed: Any integer.
+
+    Raises:
+        InputError: If ``proj_dim`` is below 1.
+    """
+
+    label = "block-shift-countsketch-1"
+
+    def __init__(self, proj_dim: int, proj_seed: int) -> None:
+        if proj_dim < 1:
+            raise InputError(f"proj_dim is {proj_dim}, below 1.", "Give a positive sketch dimension, e.g. 4096.")
+        self.proj_dim = int(proj_dim)
+        self.proj_seed = int(proj_seed)
+        self._codes: dict[tuple[str, torch.device], _Code] = {}
+
+    @property
+    def buffer_dim(self) -> int:
+        """2R: a shifted block is added without wrapping around, `finish` folds the two halves."""
+        return 2 * self.proj_dim
+
+    def accumulate(self, buffer: Tensor, name: str, start: int, values: Tensor) -> None:
+        """See `Sketch.accumulate`."""
+        count = values.shape[-1]
+        code = self._code(name, start + count, values.device)
+        signs = code.signs[start : start + count].to(values.dtype)
+        done = 0
+        while done < count:
+            block, offset = divmod(start + done, self.proj_dim)
+            size = min(self.proj_dim - offset, count - done)
+            first = code.shifts[block] + offset
+            # ±1 times a value is exact, so fused and unfused multiply-add give the same bits.
+            buffer[..., first : first + size].addcmul_(values[..., done : done + size], signs[done : done + size])
+            done += size
+
+    def finish(self, buffer: Tensor) -> Tensor:
+        """See `Sketch.finish`."""
+        return buffer[..., : self.proj_dim] + buffer[..., self.proj_dim :]
+
+    def _code(self, name: str, length: int, device: torch.device) -> _Code:
+        code = self._codes.get((name, device))
+        if code is None or len(code.signs) < length:
+            # Doubling: pieces come in ascending order, and every prefix of the hash is final.
+            size = length if code is None else max(length, 2 * len(code.signs))
+            code = _generate(self.proj_seed, name, size, self.proj_dim, device)
+            self._codes[name, device] = code
+        return code
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Code:
+    signs: Tensor
+    """±1 per coordinate, int8 on the wanted device (a float would cost four times the network's memory)."""
+    shifts: list[int]
+    """One shift in 0…R−1 per block."""
+
+
+def _generate(seed: int, name: str, size: int, proj_dim: int, device: torch.device) -> _Code:
+    digest = hashlib.blake2b(f"{CountSketch.label}\0{seed}\0{name}".encode(), digest_size=16).digest()
+    sign_key, shift_key = (int.from_bytes(part, "little") for part in (digest[:8], digest[8:]))
+    words = _hash(sign_key, -(-size // 64)).astype("<u8")
+    bits = np.unpackbits(words.view(np.uint8), bitorder="little", count=size)
+    signs = torch.from_numpy(bits.astype(np.int8) * np.int8(2) - np.int8(1)).to(device)
+    shifts = (_hash(shift_key, -(-size // proj_dim)) % np.uint64(proj_dim)).tolist()
+    return _Code(signs=signs, shifts=shifts)
+
+
+def _hash(key: int, count: int) -> NDArray[np.uint64]:
+    """Splitmix64 (Steele, Lea, Flood 2014) of the counters 1…count under ``key``, shape ``(count,)``."""
+    z = np.uint64(key) + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
+    z = (z ^ (z >> np.uint64(30))) * _MIX_1
+    z = (z ^ (z >> np.uint64(27))) * _MIX_2
+    return z ^ (z >> np.uint64(31))
+
+
+class IdentitySketch:
+    """No projection: all parameters flattened and concatenated in the given order, R = D. For exact small problems.
+
+    Args:
+        shapes: Shape of each parameter by name.
+    """
+
+    label = "identity-1"
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._offsets: dict[str, int] = {}
+        total = 0
+        for name, shape in shapes.items():
+            self._offsets[name] = total
+            total += int(np.prod(shape, dtype=np.int64))
+        self.proj_dim = total
+
+    @property
+    def buffer_dim(self) -> int:
+        """D."""
+        return self.proj_dim
+
+    def accumulate(self, buffer: Tensor, name: str, start: int, values: Tensor) -> None:
+        """See `Sketch.accumulate`."""
+        first = self._offsets[name] + start
+        buffer[..., first : first + values.shape[-1]] += values
+
+    def finish(self, buffer: Tensor) -> Tensor:
+        """See `Sketch.finish`."""
+        return buffer

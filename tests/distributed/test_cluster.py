@@ -1,0 +1,32 @@
+"""Real clusters of several nodes, in processes of their own because a process has one Ray."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cluster_run
+import pytest
+
+from raytt import pipeline
+
+
+@pytest.fixture(scope="module")
+def alone(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The ranking on one node."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Put back afterwards what the script replaces.
+        patch.setattr(pipeline, "measure_step_times", pipeline.measure_step_times)
+        return cluster_run.ranking(tmp_path_factory.mktemp("alone")).to_json()["candidates"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("mode", ["nodes", "kill", "client"])
+def test_a_cluster_gives_the_same_bits(alone: list[Any], tmp_path: Path, mode: str) -> None:
+    done = subprocess.run(
+        [sys.executable, cluster_run.__file__, mode, str(tmp_path)], capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == alone
