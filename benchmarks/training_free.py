@@ -44,7 +44,7 @@ def main() -> None:
     body, figures = "", []
     for name in arguments.tasks.split(","):
         record_task = load(name)
-        rows = [row for row in load_rows(name) if json.loads(row["config"])["optimizer"] == "sgd" and row["seed"] == 0]
+        rows = [row for row in load_rows(name) if row["seed"] == 0]
         configs = [json.loads(row["config"]) for row in rows]
         predicted: dict[float, dict[str, Any]] = {}
         with tempfile.TemporaryDirectory() as folder:

@@ -160,7 +160,7 @@ def rank(
         target=goal,
         entries=entries,
         phases=reporter.seconds,
-        notes=(*drawn.notes, *probed.facts.notes, *data.notes),
+        notes=(*drawn.notes, *probed.facts.notes),
         provenance=Provenance(
             num_samples=data.num,
             num_samples_full=data.num_full,
@@ -193,8 +193,6 @@ class _Data:
     """N_full, samples of the whole training set."""
     index: Mapping[Split, NDArray[np.int64]]
     """Positions of the probed samples."""
-    notes: tuple[str, ...]
-    """What the user must know."""
 
     @property
     def num(self) -> int:
@@ -227,7 +225,7 @@ def _open(task: Task, candidates: Sequence[Candidate], samples: int | None, seed
         most = ray_data.count(others)
         index["validation"] = choose_subsample(most, None if most <= size else size, seed)
     probed, timed = ray_data.with_rows(task, train, others, index["train"], index.get("validation"))
-    return _Data(probed=probed, timed=timed, num_full=num_full, index=index, notes=())
+    return _Data(probed=probed, timed=timed, num_full=num_full, index=index)
 
 
 def _forecast_all(

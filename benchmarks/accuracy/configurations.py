@@ -1,4 +1,4 @@
-"""The configurations of the record: ≥ 24 per task, from too slow to divergent, over what users vary."""
+"""The configurations of the record: from too slow to divergent, over what users vary with SGD."""
 
 from __future__ import annotations
 
@@ -40,30 +40,15 @@ _SGD: list[tuple[dict[str, Any], float, int]] = [
     ({"weight_decay": 0.01}, 1.0, 1),
     ({"weight_decay": 0.1, "momentum": 0.9}, 0.1, 1),
 ]
-_ADAMW: list[tuple[dict[str, Any], float, int]] = [
-    ({}, 0.3, 1),
-    ({}, 1.0, 2),
-    ({}, 3.0, 1),
-    ({}, 100.0, 1),
-    ({"batch_size": 8}, 1.0, 2),
-    ({"batch_size": 16}, 0.5, 1),
-    ({"batch_size": 64}, 1.0, 1),
-    ({"schedule": "cosine"}, 1.0, 1),
-    ({"schedule": "linear", "warmup_steps": 20}, 2.0, 1),
-    ({"weight_decay": 0.1}, 1.0, 1),
-]
 
 
-def runs(record_task: RecordTask, *, optimizers: tuple[str, ...] = ("sgd", "adamw")) -> list[Run]:
+def runs(record_task: RecordTask) -> list[Run]:
     """All runs of a task, in an order in which every prefix is varied: first seeds first."""
     listed: list[tuple[int, Run]] = []
-    for optimizer, scale, rows in (("sgd", record_task.sgd_lr, _SGD), ("adamw", record_task.adamw_lr, _ADAMW)):
-        if optimizer not in optimizers:
-            continue
-        for fields, relative, seeds in rows:
-            # Slow configurations are given more steps, so that what is censored is what would never get there.
-            effective = relative / (1.0 - fields.get("momentum", 0.0))
-            steps = round(record_task.max_steps * min(2.0, max(1.0, 1.0 / effective)))
-            candidate = Candidate(optimizer=optimizer, lr=scale * relative, max_steps=steps, **fields)
-            listed += [(seed, Run(candidate=candidate, seed=seed)) for seed in range(seeds)]
+    for fields, relative, seeds in _SGD:
+        # Slow configurations are given more steps, so that what is censored is what would never get there.
+        effective = relative / (1.0 - fields.get("momentum", 0.0))
+        steps = round(record_task.max_steps * min(2.0, max(1.0, 1.0 / effective)))
+        candidate = Candidate(lr=record_task.sgd_lr * relative, max_steps=steps, **fields)
+        listed += [(seed, Run(candidate=candidate, seed=seed)) for seed in range(seeds)]
     return [run for _, run in sorted(listed, key=lambda pair: pair[0])]

@@ -6,7 +6,6 @@ import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,8 +28,6 @@ class RecordTask:
     task: Task
     sgd_lr: float
     """Learning rate at which plain SGD with B = 32 trains briskly and stably; the grid is built around it."""
-    adamw_lr: float
-    """The same for AdamW."""
     max_steps: int
     """Steps after which a run at the scale above is given up; slower configurations get more (see `configurations`)."""
 
@@ -77,7 +74,6 @@ def fashion5() -> RecordTask:
             validation=lambda: _fashion_images("t10k", 5, 60),
         ),
         sgd_lr=0.003,
-        adamw_lr=1e-4,
         max_steps=500,
     )
 
@@ -93,21 +89,20 @@ def fashion10() -> RecordTask:
             validation=lambda: _fashion_images("t10k", 10, 50),
         ),
         sgd_lr=0.003,
-        adamw_lr=1e-4,
         max_steps=800,
     )
 
 
 def digits() -> RecordTask:
     """The embedded image example."""
-    return RecordTask(task=digits_example.task, sgd_lr=0.006, adamw_lr=2e-4, max_steps=600)
+    return RecordTask(task=digits_example.task, sgd_lr=0.006, max_steps=600)
 
 
 def docstrings() -> RecordTask:
     """The embedded text example."""
     from raytt.examples import docstrings as example
 
-    return RecordTask(task=example.task, sgd_lr=0.03, adamw_lr=1e-4, max_steps=300)
+    return RecordTask(task=example.task, sgd_lr=0.03, max_steps=300)
 
 
 class _Diabetes(nn.Module):
@@ -175,7 +170,6 @@ def diabetes() -> RecordTask:
             loss="squared_error",
         ),
         sgd_lr=0.05,
-        adamw_lr=3e-3,
         max_steps=2000,
     )
 
@@ -194,8 +188,3 @@ def load(name: str) -> RecordTask:
     if name not in TASKS:
         raise InputError(f"Unknown task {name!r}.", f"Use one of: {', '.join(TASKS)}.")
     return TASKS[name]()
-
-
-def describe(record_task: RecordTask) -> dict[str, Any]:
-    """What is stored beside the curves."""
-    return {"task": record_task.task.name, "sgd_lr": record_task.sgd_lr, "adamw_lr": record_task.adamw_lr}

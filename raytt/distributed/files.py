@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from raytt.distributed.dispatch import fetch
 from raytt.distributed.session import Session
 from raytt.store import Arrays, FileRecord, Storage
 
@@ -58,5 +59,5 @@ class Files:
         """Those that are still what was written."""
         if not records:
             return []
-        flags = ray.get(self._clerk.check.remote(self._storage, list(records)))
+        flags = fetch(self._clerk.check.remote(self._storage, list(records)), "Reading the run directory")
         return [record for record, intact in zip(records, flags, strict=True) if intact]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import ray
+import torch
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
@@ -105,7 +106,15 @@ class Prober:
         self._weights = weights_fingerprint(self._worker.network.module)
 
     def describe(self) -> Network:
-        """Facts and hashes of the network."""
+        """Facts and hashes of the network, once it is known that the factory gives the same again.
+
+        Raises:
+            InputError: If it does not.
+        """
+        # On many workers differences would show by themselves, but not always on one, nor before a run is repeated.
+        again = dict(self._task.model().named_parameters())
+        for name, parameter in self._worker.network.module.named_parameters():
+            _check_alike(again[name].shape == parameter.shape and torch.equal(again[name].cpu(), parameter.cpu()))
         return Network(
             facts=self._worker.facts(),
             weights=self._weights,
@@ -160,7 +169,7 @@ def probe(
         limits: When waiting and trying again end.
 
     Raises:
-        InputError: If two workers built different networks.
+        InputError: If the model factory gives different networks.
         StoreError: If the run directory was made from other inputs.
     """
     blocks = blocks_of(samples, settings.block_size)
@@ -198,14 +207,14 @@ def _inspect(workers: Workers, blocks: Sequence[Block], *, num_actors: int, phas
     workers.run([describe, *map(_hash_item, blocks)], num_actors=num_actors, on_done=note)
     network: Network = found[0]
     for weights, _ in found[1:]:
-        _check_alike(network.weights, weights)
+        _check_alike(network.weights == weights)
     return network, [digest for _, digest in found[1:]]
 
 
-def _check_alike(expected: str, weights: str) -> None:
-    if weights != expected:
+def _check_alike(alike: bool) -> None:
+    if not alike:
         raise InputError(
-            "The model factory gives other weights on every call: two workers built different networks.",
+            "The model factory does not give the same weights on every call.",
             "Load saved weights, or draw new ones from a generator with a fixed seed inside the factory "
             "(torch.manual_seed in its first line does).",
         )
@@ -242,7 +251,7 @@ def _compute(
                 lost.append(block)
 
     def save(number: int, receipt: str, refs: Sequence[Any]) -> None:
-        _check_alike(weights, receipt)
+        _check_alike(weights == receipt)
         block = todo[number]
         saving[files.save(block.file, refs[0], made_from=keys[block.split])] = block
         collect(wait=False)

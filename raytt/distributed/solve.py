@@ -32,8 +32,9 @@ from raytt.losses import Loss
 from raytt.store import Arrays, Run
 from raytt.target import Target
 
-MOST_CANDIDATES = 32
-"""In one piece of work. Candidates that step together share the reading of each minibatch's rows."""
+MOST_CANDIDATES = 64
+"""In one piece of work. Candidates that step together share the reading of each minibatch's rows: measured with 4,000
+coordinates and B = 64, a step of one candidate takes 0.68 ms among 4, 0.20 ms among 32, 0.14 ms among 64 or 128."""
 PATHS_PER_PIECE = 2
 """Sample paths in one piece of work: with 8 paths, even one batch size gives four workers something to do."""
 

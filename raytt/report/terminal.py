@@ -32,8 +32,8 @@ _METHODS = {
 }
 _CAVEAT = (
     "Training-free: the network is linearized once, at its pre-trained weights. Where features move during training, "
-    "it learns faster than predicted here, at times by a multiple; the order of the candidates suffers less (see the "
-    "README). Intervals hold the noise of minibatches and of the subsample, not this error."
+    "it learns faster than predicted here, at times by a multiple (the README has measurements). Intervals hold the "
+    "noise of minibatches and of the subsample, not this error."
 )
 
 

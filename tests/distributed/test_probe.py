@@ -4,6 +4,7 @@ import linecache
 import os
 import shutil
 import sys
+import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -232,10 +233,23 @@ def test_bad_labels_come_back_as_an_input_error(tmp_path: Path) -> None:
 
 
 def test_a_factory_without_a_seed_is_noticed(tmp_path: Path) -> None:
-    task = replace(TASK, model=lambda: nn.Linear(5, C))
-    with pytest.raises(InputError, match="gives other weights on every call") as caught:
-        _probe(tmp_path, task, num_workers=3)
+    with pytest.raises(InputError, match="does not give the same weights on every call") as caught:
+        _probe(tmp_path, replace(TASK, model=lambda: nn.Linear(5, C)))
     assert "fixed seed" in caught.value.remedy
+
+
+def test_a_factory_that_differs_between_workers_is_noticed(tmp_path: Path) -> None:
+    def model() -> nn.Module:
+        return _network(os.getpid())
+
+    def collate(items: list[Any]) -> Any:
+        # Slow enough that no worker has read everything before the others are there.
+        time.sleep(0.5)
+        return torch.utils.data.default_collate(items)
+
+    task = replace(TASK, model=model, collate=collate)
+    with pytest.raises(InputError, match="does not give the same weights on every call"):
+        _probe(tmp_path, task, num_workers=4, settings=replace(SETTINGS, block_size=1))
 
 
 def _vanish(*_: Any) -> None:

@@ -74,7 +74,7 @@ def test_full_batch_needs_one_path() -> None:
     assert [len(pieces) for pieces in cut(BUDGETS, replace(SIMULATION, full_batch=True))] == [1, 1]
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (32, [32]), (33, [16, 17]), (100, [25, 25, 25, 25])])
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (64, [64]), (65, [32, 33]), (200, [50, 50, 50, 50])])
 def test_many_candidates_are_cut_evenly(count: int, sizes: list[int]) -> None:
     budgets = {Candidate(lr=0.1 * (i + 1), batch_size=2): 5 for i in range(count)}
     assert [len(pieces[0].candidates) for pieces in cut(budgets, SIMULATION)] == sizes
