@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,10 @@ def ray_session() -> Iterator[None]:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Actors defined in test modules are found by name on the workers, which do not share pytest's sys.path.
+    here = Path(__file__).parent
+    paths = [str(here), str(here / "distributed"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     ray.init(
         address="local",
         num_cpus=4,
