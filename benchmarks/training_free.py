@@ -94,7 +94,13 @@ def main() -> None:
             "Kendall τ of steps",
         ]
         body += table(header, summary) + "\n"
-    write("training-free", "python -m benchmarks.training_free", body, figures=figures, json_file=arguments.json_file)
+    write(
+        f"training-free-{arguments.tasks.replace(',', '-')}",
+        f"python -m benchmarks.training_free --tasks {arguments.tasks}",
+        body,
+        figures=figures,
+        json_file=arguments.json_file,
+    )
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def forecast(
         num_samples_full: N_full.
         batch_size: B.
         full_batch_reaches: Whether the simulation without minibatch noise reaches the target; None if it was not run.
-        stability_share: Peak learning rate as a share of the stability limit of its optimizer.
+        stability_share: How near the edge the peak learning rate is, see `Statistics.stability_share`.
     """
     end = int(min(budget, curves.steps_done[row]))
     epoch = num_samples_full / batch_size

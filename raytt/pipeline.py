@@ -262,7 +262,7 @@ def _forecast_all(
             num_samples=data.num,
             num_samples_full=data.num_full,
             batch_size=c.batch_size,
-            stability_share=c.lr / statistics.stability_limit(c.momentum, nesterov=c.nesterov),
+            stability_share=statistics.stability_share(c.lr, c.momentum, nesterov=c.nesterov),
             full_batch_reaches=None
             if c not in quiet
             else reaches(

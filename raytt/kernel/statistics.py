@@ -50,6 +50,16 @@ class Statistics:
             return math.inf
         return 2.0 * (1.0 + momentum) / (1.0 + 2.0 * momentum * nesterov) / self.top_curvature
 
+    def stability_share(self, lr: float, momentum: float = 0.0, *, nesterov: bool = False) -> float:
+        """How near the edge a rate is: its share of the stability limit, or a fifth of lr/(1 − μ) over 2/λ_max if more.
+
+        The second counts where momentum is large: full-batch steps are stable then, but real training with an
+        effective learning rate lr/(1 − μ) beyond the plain limit left the linear range for good. Of the digits
+        example, runs at 0.2, 0.6 and 1.0 times that limit trained, those at 1.8 and 3.1 collapsed or diverged.
+        """
+        effective = lr / (1.0 - momentum) / self.stability_limit()
+        return max(lr / self.stability_limit(momentum, nesterov=nesterov), 0.2 * effective)
+
 
 def statistics_of(samples: Samples, loss: Loss) -> Statistics:
     """`Statistics` of some samples at their tangent point, computed in float64."""

@@ -54,6 +54,8 @@ def test_against_dense_formulas(width: int, loss: Loss, classes: bool) -> None:
     assert found.gradient_noise == pytest.approx(float(torch.trace(sigma)))
     assert found.top_curvature == pytest.approx(float(torch.linalg.eigvalsh(hessian)[-1]), rel=1e-5)
     assert found.stability_limit(0.9) == pytest.approx(3.8 / found.top_curvature)
+    assert found.stability_share(0.1) == pytest.approx(0.1 * found.top_curvature / 2.0)
+    assert found.stability_share(0.1, 0.9) == pytest.approx(0.2 * 1.0 * found.top_curvature / 2.0)
     assert found.stability_limit(0.9, nesterov=True) == pytest.approx(3.8 / 2.8 / found.top_curvature)
 
 
