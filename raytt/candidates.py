@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from raytt.errors import InputError
 
-OPTIMIZERS = ("sgd",)
+OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine", "linear", "step")
 
 
@@ -21,8 +21,12 @@ SCHEDULES = ("constant", "cosine", "linear", "step")
 class Candidate:
     """One configuration: optimizer, schedule, batch size and budget, validated when built.
 
-    The update of ``sgd`` is torch's: u ← g + λw; v ← μv + u (v ← u at the first step); w ← w − η_t (u + μv if nesterov
-    else v), with η_t = lr · schedule(t).
+    With η_t = lr · schedule(t), and g the gradient of the batch's mean loss after clipping to ``max_grad_norm``, the
+    updates are torch's:
+
+    * ``sgd``: u ← g + λw; v ← μv + u (v ← u at the first step); w ← w − η_t (u + μv if nesterov else v).
+    * ``adamw`` (Loshchilov and Hutter 2019, arXiv 1711.05101): m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²;
+      w ← (1 − η_t λ) w − η_t m̂ / (√v̂ + ε), m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
     """
 
     optimizer: str = "sgd"
@@ -34,7 +38,15 @@ class Candidate:
     nesterov: bool = False
     """Nesterov momentum; needs momentum > 0."""
     weight_decay: float = 0.0
-    """λ ≥ 0, per step and weight, as in torch's SGD (coupled to the gradient)."""
+    """λ ≥ 0, per step and weight: coupled to the gradient for sgd, decoupled for adamw. (torch's AdamW has 0.01 by
+    default; here the default is none.)"""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """(β₁, β₂) of adamw, each in [0, 1)."""
+    eps: float = 1e-8
+    """ε > 0 of adamw."""
+    max_grad_norm: float | None = None
+    """Norm over all trainable weights to which a longer gradient is scaled down (torch's clip_grad_norm_); None: no
+    clipping."""
     batch_size: int = 32
     """B, samples per step."""
     schedule: str = "constant"
@@ -59,6 +71,9 @@ class Candidate:
         _within("momentum", self.momentum, 0.0, 1.0, open_high=True)
         _within("weight_decay", self.weight_decay, 0.0, math.inf)
         _within("gamma", self.gamma, 0.0, 1.0)
+        if self.max_grad_norm is not None:
+            _within("max_grad_norm", self.max_grad_norm, 0.0, math.inf, open_low=True)
+        self._check_adam()
         _whole("batch_size", self.batch_size, 1)
         _whole("warmup_steps", self.warmup_steps, 0)
         _whole("step_size", self.step_size, 1 if self.schedule == "step" else 0)
@@ -72,9 +87,26 @@ class Candidate:
             _whole("max_steps", self.max_steps, 1)
         self._normalise()
 
+    def _check_adam(self) -> None:
+        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
+            raise InputError(f"betas is {self.betas!r}.", "Give two numbers (β₁, β₂), each in [0, 1).")
+        for name, beta in zip(("β₁ of betas", "β₂ of betas"), self.betas, strict=True):
+            _within(name, beta, 0.0, 1.0, open_high=True)
+        _within("eps", self.eps, 0.0, math.inf, open_low=True)
+        if self.optimizer == "adamw" and (self.momentum != 0.0 or self.nesterov):
+            raise InputError(
+                f"optimizer='adamw' with momentum={self.momentum!r}, nesterov={self.nesterov!r}.",
+                "AdamW's momentum is its first beta: leave momentum and nesterov out (in a search space, make them "
+                "depend on the optimizer).",
+            )
+
     def _normalise(self) -> None:
         """Make candidates that train alike equal: 1 and 1.0 are one number, unused hyperparameters are reset."""
-        for name in ("lr", "momentum", "weight_decay", "gamma", "max_epochs"):
+        object.__setattr__(self, "betas", (float(self.betas[0]), float(self.betas[1])))
+        if self.optimizer == "sgd":
+            object.__setattr__(self, "betas", (0.9, 0.999))
+            object.__setattr__(self, "eps", 1e-8)
+        for name in ("lr", "momentum", "weight_decay", "gamma", "max_epochs", "eps", "max_grad_norm"):
             value = getattr(self, name)
             # Adding 0.0 turns -0.0 into 0.0.
             object.__setattr__(self, name, None if value is None else float(value) + 0.0)
@@ -103,14 +135,16 @@ class Candidate:
         """As a flat dictionary: ``optimizer``, ``lr``, ``batch_size`` and whatever is not at its default."""
         defaults = {f.name: f.default for f in fields(self)}
         always = ("optimizer", "lr", "batch_size")
-        return {k: v for k, v in asdict(self).items() if k in always or v != defaults[k]}
+        found = {k: v for k, v in asdict(self).items() if k in always or v != defaults[k]}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
 
     def sort_key(self) -> tuple[tuple[str, int, float, str], ...]:
         """A total order on candidates that does not depend on where they stand in the search space.
 
         Field by field in the order in which they are declared: numbers by size, names by alphabet, None first.
         """
-        return tuple((name, *_orderable(value)) for name, value in asdict(self).items())
+        flat = {**asdict(self), "betas": self.betas[0], "beta_2": self.betas[1]}
+        return tuple((name, *_orderable(value)) for name, value in flat.items())
 
     def budget(self, *, num_samples: int, default_epochs: float) -> int:
         """Steps this candidate may take on ``num_samples`` = N_full training samples (at least 1)."""
@@ -149,6 +183,8 @@ _WHOLE_FIELDS = ("batch_size", "warmup_steps", "step_size", "max_steps")
 def _plain(name: str, value: Any) -> Any:
     """A Python scalar in place of a numpy one, and 32 in place of 32.0: search spaces give both (``quniform``)."""
     value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, list):
+        return tuple(value)
     return int(value) if name in _WHOLE_FIELDS and isinstance(value, float) and value.is_integer() else value
 
 

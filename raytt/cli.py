@@ -113,6 +113,15 @@ def rank(
     method: Annotated[
         Method, typer.Option(help="Solver: the optimizer's own steps, or a stochastic differential equation.")
     ] = Method.SGD,
+    reference_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Most steps of the reference run, a short real training. Default: a tenth of what it saves; 0: none, "
+            "the training-free method.",
+            show_default=False,
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the ranking here as JSON.", show_default=False)
     ] = None,
@@ -146,6 +155,7 @@ def rank(
             max_epochs=max_epochs,
             num_paths=num_paths,
             method=method.value,
+            reference_steps=reference_steps,
         )
     except KeyboardInterrupt:
         again = sys.argv[1:] if name else [*sys.argv[1:], "--name", run_name]

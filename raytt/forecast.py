@@ -6,7 +6,7 @@ the whole training set.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import entr, stdtrit
 
 from raytt.candidates import Candidate
+from raytt.correction import Correction
 from raytt.crossing import PathCurves, plateau_fall
 from raytt.dynamics.curves import Curves
 from raytt.errors import InputError
@@ -31,9 +32,20 @@ SPIKE = 2.0
 may not. (A small tanh network really trained at 28 settings: the 7 whose simulated loss rose above twice its start all
 ended above their start, of the other 21 one.)"""
 EDGE_SHARE = 0.2
-"""Share of the stability limit at the pre-trained weights up to which a peak learning rate is trusted. Curvature grows
-as features move, so that real training leaves the stable range well below that limit: of the digits example, runs at up
-to 0.2 of it trained, those at 0.23 and 0.3 diverged or collapsed."""
+"""Without a reference run: share of the stability limit at the pre-trained weights up to which a peak learning rate is
+trusted. Curvature grows as features move, so that real training leaves the stable range well below that limit: of the
+digits example, runs at up to 0.2 of it trained, those at 0.23 and 0.3 diverged or collapsed."""
+EDGE = 1.5
+"""With a reference run: peak learning rate over the stability limit at the sharpest tangent, beyond which a run is at
+the edge of stability: it may train, but when it reaches a loss is a matter of luck."""
+LOST = 8.0
+"""The same ratio beyond which a run leaves for good: of the digits and diabetes tasks of the record, SGD runs at up to
+6.5 trained (badly), those from 9.9 on collapsed or diverged."""
+LOST_EFFECTIVE = 30.0
+"""Effective rate lr/(1 − μ) over plain SGD's limit beyond which momentum does not help either: runs at up to 10
+trained, one at 98 collapsed."""
+FAR_RATIO = 3.0
+"""A target this many times below the loss at which the reference run stopped is far beyond it."""
 FLAT_BUDGETS = 4.0
 """A curve is flat if at its last pace the target is more than this many further budgets away."""
 DECAYED = 0.05
@@ -62,11 +74,41 @@ _EXPLANATIONS = {
     Status.UNSTABLE: "diverges, or ends worse than it began: its learning rate is too high.",
     Status.NOISE_FLOOR: "minibatch noise keeps it above the target: a lower learning rate or a larger batch would "
     "reach it.",
-    Status.UNTRUSTED: f"reaches the target, but only after more than {TRUSTED_PASSES:g} passes over the probed "
-    "samples, which over-fit sooner than the whole training set (probe more), or with a "
-    f"peak learning rate above {EDGE_SHARE:g} of the stability limit or a loss that rose above {SPIKE:g} times its "
-    "start, where a real network may leave for good: ranked last among those that reach it.",
+    Status.UNTRUSTED: "reaches the target in simulation, but the prediction is not to be trusted, for the reason given "
+    "with it (a learning rate at the edge of stability, or more passes over the probed samples than they can stand "
+    "for): ranked last among those that reach it.",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathTrust:
+    """What a reference run says about where predictions along its path can be trusted."""
+
+    sharpness: float
+    """Largest λ_max of the loss curvature over the tangents, in the coordinates in which the optimizer steps."""
+    last_ratio: float
+    """Loss ratio at which the reference run stopped."""
+    batch_size: int
+    """Of the reference run."""
+
+    def edge(self, candidate: Candidate) -> float:
+        """Peak learning rate over the stability limit; 1 is the edge.
+
+        The limit of sgd is 2(1 + μ)/λ_max, in Nesterov's form that over 1 + 2μ (`raytt.kernel.statistics`). AdamW is a
+        heavy ball with rate lr (1 − β₁) and momentum β₁ in coordinates scaled by its preconditioner: its limit is
+        2(1 + β₁)/((1 − β₁) λ_max) (Cohen et al. 2022, arXiv 2207.14484).
+        """
+        if candidate.optimizer == "adamw":
+            beta = candidate.betas[0]
+            return candidate.lr * (1.0 - beta) / (1.0 + beta) * self.sharpness / 2.0
+        ahead = 1.0 + 2.0 * candidate.momentum * candidate.nesterov
+        return candidate.lr * self.sharpness / 2.0 / (1.0 + candidate.momentum) * ahead
+
+    def lost(self, candidate: Candidate) -> bool:
+        """Whether a candidate is so far over the edge that it will not come back."""
+        effective = candidate.lr / (1.0 - candidate.momentum) * self.sharpness / 2.0
+        beyond = candidate.optimizer == "sgd" and effective > LOST_EFFECTIVE
+        return beyond or self.edge(candidate) > LOST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +129,8 @@ class Forecast:
     """Predicted training accuracy at the target, else at the end of the budget, in [0, 1]."""
     val_accuracy: float | None = None
     """Predicted validation accuracy there, in [0, 1]."""
+    doubts: tuple[str, ...] = ()
+    """What limits the trust in this forecast, in plain words; empty where nothing is known to."""
 
     def __post_init__(self) -> None:
         wanted = self.status in (Status.REACHED, Status.UNTRUSTED)
@@ -111,9 +155,11 @@ def forecast(
     budget: int,
     num_samples: int,
     num_samples_full: int,
-    batch_size: int,
+    candidate: Candidate,
     full_batch_reaches: bool | None = None,
     stability_share: float = 0.0,
+    correction: Correction | None = None,
+    trust: PathTrust | None = None,
 ) -> Forecast:
     """The forecast of the candidate in row ``row`` of the curves.
 
@@ -131,8 +177,9 @@ def forecast(
       same learning rate reaches the target without minibatch noise, noise is to blame: NOISE_FLOOR.
     * NOISE_FLOOR: missed, flat at the end (see `needs_full_batch`), and the full-batch simulation reaches the target.
     * UNTRUSTED: reached, but only after more than `TRUSTED_PASSES` passes over the N < N_full probed samples, or after
-      the loss rose above `SPIKE` times its start (in median over paths), or with a learning rate above `EDGE_SHARE` of
-      its stability limit.
+      the loss rose above `SPIKE` times its start (in median over paths), or with a learning rate at the edge of
+      stability: with a reference run above `EDGE` (and UNSTABLE where `PathTrust.lost`, whatever the simulation says),
+      without one above `EDGE_SHARE` of the limit at the pre-trained weights.
 
     Args:
         curves: Simulated curves.
@@ -141,13 +188,22 @@ def forecast(
         budget: Steps the candidate may take.
         num_samples: N.
         num_samples_full: N_full.
-        batch_size: B.
+        candidate: The configuration.
         full_batch_reaches: Whether the simulation without minibatch noise reaches the target; None if it was not run.
-        stability_share: How near the edge the peak learning rate is, see `Statistics.stability_share`.
+        stability_share: How near the edge the peak learning rate is at the pre-trained weights, see
+            `Statistics.stability_share`.
+        correction: Of the simulation's steps, from the reference run.
+        trust: Where predictions along the path of the reference run hold; None without one.
     """
     end = int(min(budget, curves.steps_done[row]))
-    epoch = num_samples_full / batch_size
+    epoch = num_samples_full / candidate.batch_size
     paths = PathCurves.of(curves, row, end=end)
+    if correction is not None:
+        times = correction.apply(paths.times, paths.train_loss)
+        # A simulation that stopped at its target covers, corrected, other steps than it took.
+        paths = replace(paths, times=times, end=int(min(budget, np.ceil(times[-1]))))
+    if trust is not None and trust.lost(candidate):
+        return Forecast(status=Status.UNSTABLE, steps=None, doubts=(_edge_words(trust.edge(candidate)),))
     crossings = paths.crossings(target, epoch)
     steps = float(np.median(crossings))
     if not np.isfinite(steps):
@@ -155,15 +211,24 @@ def forecast(
             status=_missed_status(paths, target, crossings, full_batch_reaches=full_batch_reaches),
             steps=None,
             shortfall=_shortfall(paths, target, epoch),
-            accuracy=_at(paths.times, paths.train_accuracy, np.full(len(crossings), end)),
-            val_accuracy=_at(paths.times, paths.val_accuracy, np.full(len(crossings), end)),
+            accuracy=_at(paths.times, paths.train_accuracy, np.full(len(crossings), paths.end)),
+            val_accuracy=_at(paths.times, paths.val_accuracy, np.full(len(crossings), paths.end)),
         )
-    resampled = PathCurves.of(curves, row, end=end, resampled=True).crossings(target, epoch)
-    low, high = _interval(steps, crossings, resampled, sampling_share=1.0 - num_samples / num_samples_full)
-    overfit = num_samples < num_samples_full and steps * batch_size > TRUSTED_PASSES * num_samples
-    spiked = float(np.median(paths.peaks(crossings)[np.isfinite(crossings)])) > SPIKE
+    again = replace(PathCurves.of(curves, row, end=end, resampled=True), times=paths.times, end=paths.end)
+    sampling_share = 1.0 - num_samples / num_samples_full
+    low, high = _interval(steps, crossings, again.crossings(target, epoch), sampling_share=sampling_share)
+    grave, slight = _doubts(
+        paths,
+        crossings,
+        target=target,
+        candidate=candidate,
+        passes=steps * candidate.batch_size / num_samples if num_samples < num_samples_full else 0.0,
+        stability_share=stability_share,
+        trust=trust,
+    )
     return Forecast(
-        status=Status.UNTRUSTED if overfit or spiked or stability_share > EDGE_SHARE else Status.REACHED,
+        status=Status.UNTRUSTED if grave else Status.REACHED,
+        doubts=(*grave, *slight),
         steps=steps,
         low=low,
         high=high,
@@ -171,6 +236,44 @@ def forecast(
         accuracy=_at(paths.times, paths.train_accuracy, crossings),
         val_accuracy=_at(paths.times, paths.val_accuracy, crossings),
     )
+
+
+def _doubts(
+    paths: PathCurves,
+    crossings: Floats,
+    *,
+    target: Target,
+    candidate: Candidate,
+    passes: float,
+    stability_share: float,
+    trust: PathTrust | None,
+) -> tuple[list[str], list[str]]:
+    """Reasons not to trust a forecast at all, and reasons to trust it less."""
+    grave: list[str] = []
+    slight: list[str] = []
+    if passes > TRUSTED_PASSES:
+        grave.append(f"takes {passes:.1f} passes over the probed samples, which over-fit sooner than the whole set")
+    finite = np.isfinite(crossings)
+    if float(np.median(paths.peaks(crossings)[finite])) > SPIKE:
+        grave.append(f"its loss rises above {SPIKE:g} times its start on the way")
+    if trust is None:
+        if stability_share > EDGE_SHARE:
+            grave.append(f"learning rate at {stability_share:.0%} of the stability limit at the pre-trained weights")
+        return grave, slight
+    edge = trust.edge(candidate)
+    if edge > EDGE:
+        grave.append(_edge_words(edge))
+    at = [np.interp(t, paths.times, loss) / loss[0] for t, loss in zip(crossings, paths.train_loss, strict=True)]
+    ratio = float(np.median(np.asarray(at)[finite]))
+    if ratio * FAR_RATIO < trust.last_ratio:
+        slight.append(f"far below the {trust.last_ratio:.2f} of the initial loss at which the reference run stopped")
+    if 2 * candidate.batch_size < trust.batch_size:
+        slight.append(f"batches much smaller than the reference run's {trust.batch_size}")
+    return grave, slight
+
+
+def _edge_words(edge: float) -> str:
+    return f"learning rate {edge:.1f} times the edge of stability along the reference run"
 
 
 def reaches(curves: Curves, row: int, *, target: Target, budget: int, steps_per_epoch: float) -> bool:

@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raytt.candidates import Candidate
-from raytt.data import choose_subsample
-from raytt.distributed import ray_data, shipping
-from raytt.distributed.dispatch import await_cpu
-from raytt.distributed.files import Files
-from raytt.distributed.probe import Split, probe
-from raytt.distributed.progress import Phase, Reporter
-from raytt.distributed.reduce import reduce
-from raytt.distributed.session import WorkerResources, connect
-from raytt.distributed.solve import Simulation, Solvers
-from raytt.distributed.timing import measure_step_times
+from raytt.correction import first_crossings
+from raytt.distributed.session import WorkerResources
 from raytt.dynamics.simulate import Method
 from raytt.errors import InputError
-from raytt.forecast import Forecast, check_target, forecast, needs_full_batch, reaches
-from raytt.kernel.statistics import Statistics
+from raytt.forecast import check_target
 from raytt.losses import as_loss
+from raytt.prediction import Plan, Prediction, predict, reporter_of
 from raytt.pricing.quote import check_price
-from raytt.probe.worker import ProbeSettings
 from raytt.ranking import Provenance, Ranking, rank_candidates
 from raytt.store import Run
 from raytt.target import Target
 from raytt.task import Task
 from raytt.tune import draw
-
-DEFAULT_SAMPLES = 512
-"""Training samples that are probed unless another number, or a larger batch, is asked for."""
 
 
 def rank(
@@ -60,9 +44,10 @@ def rank(
     max_epochs: float = 20.0,
     num_paths: int = 8,
     method: Method = "sgd",
+    reference_steps: int | None = None,
     progress: bool = True,
 ) -> Ranking:
-    """Rank fine-tuning configurations by the predicted cost of reaching a target, without training any.
+    """Rank fine-tuning configurations by the predicted cost of reaching a target.
 
     Args:
         task: What would be trained.
@@ -71,7 +56,7 @@ def rank(
         num_candidates: Configurations drawn from domains.
         seed: From which everything random follows.
         proj_dim: Sketch dimension R.
-        samples: Training samples to probe; None takes up to `DEFAULT_SAMPLES`, and at least the largest batch.
+        samples: Training samples to probe; None takes up to 512, and at least the largest batch.
         num_workers: Ray workers; None takes as many as the cluster holds and the work can use.
         use_gpu: Whether every probe worker gets a GPU.
         resources_per_worker: Of a probe worker, as Ray writes them; by default ``{"CPU": 1}``, with ``use_gpu`` a GPU.
@@ -82,6 +67,9 @@ def rank(
         max_epochs: Budget of configurations that bring none, in passes over the whole training set.
         num_paths: Simulated runs per configuration, P.
         method: ``"sgd"``, the optimizer's own steps, or ``"sde"``, a stochastic differential equation.
+        reference_steps: Most steps of the reference run, a short real training of one configuration per optimizer along
+            which predictions are made. None: a tenth of what the candidates' budgets would cost; 0: none, the
+            training-free method.
         progress: Whether phases are shown on standard error.
 
     Raises:
@@ -96,185 +84,85 @@ def rank(
     check_target(goal, loss=loss, has_validation=task.validation is not None)
     drawn = draw(search_space, num_candidates=num_candidates, seed=seed)
     worker = WorkerResources.parse(resources_per_worker, use_gpu=use_gpu)
-    settings = ProbeSettings(proj_dim=proj_dim, proj_seed=seed, num_threads=worker.cpus, device=worker.device)
+    reference_steps = _check_method(drawn.candidates, method, reference_steps)
     run = Run.open(storage_path, name, task_name=task.name)
-    reporter = Reporter(sys.stderr if progress else None, earlier=run.seconds, on_end=run.spend)
-    with ExitStack() as stack:
-        with reporter.phase("start", "connecting to Ray, opening the data"):
-            session = stack.enter_context(connect(address, shared_storage=not run.storage.is_local))
-            session.check(worker, num_workers or 1)
-            await_cpu()
-            stack.enter_context(shipping.by_value(task))
-            data = _open(task, drawn.candidates, samples, seed, validation=goal.needs_validation)
-            task_ref, files = shipping.put(data.probed), Files(session, run.storage)
-        num_solvers = num_workers or session.workers_that_fit(WorkerResources())
-        with reporter.phase("probe", "building the network") as phase:
-            probed = probe(
-                data.probed,
-                task_ref,
-                settings=settings,
-                samples=data.index,
-                num_samples_full=data.num_full,
-                resources=worker,
-                num_workers=num_workers or session.workers_that_fit(worker),
-                run=run,
-                files=files,
-                phase=phase,
-            )
-        with reporter.phase("reduce", "Gram matrix") as phase:
-            reduced = reduce(
-                probed,
-                loss,
-                settings=settings,
-                num_samples=data.num,
-                num_workers=num_solvers,
-                run=run,
-                files=files,
-                phase=phase,
-            )
-            start = reduced.statistics.mean_loss
-            check_target(goal, loss=loss, has_validation=True, num_outputs=probed.facts.num_outputs, initial_loss=start)
-        with reporter.phase("time", "training steps") as phase:
-            sizes = [c.batch_size for c in drawn.candidates]
-            timed_ref = task_ref if data.timed is data.probed else shipping.put(data.timed)
-            machine = worker if resources_per_worker or use_gpu else session.whole_machine()
-            step_times = measure_step_times(timed_ref, sizes, resources=machine, run=run, phase=phase)
-        with reporter.phase("solve", "simulations") as phase:
-            simulation = Simulation(loss=loss, target=goal, method=method, num_paths=num_paths, seed=seed)
-            budgets = {c: c.budget(num_samples=data.num_full, default_epochs=max_epochs) for c in drawn.candidates}
-            solvers = Solvers(reduced, num_workers=num_solvers, run=run, files=files)
-            forecasts = _forecast_all(budgets, simulation, solvers, data, reduced.statistics, phase)
+    reporter = reporter_of(run, progress=progress)
+    plan = Plan(
+        target=goal,
+        seed=seed,
+        proj_dim=proj_dim,
+        samples=samples,
+        num_workers=num_workers,
+        worker=worker,
+        custom_worker=bool(resources_per_worker or use_gpu),
+        address=address,
+        max_epochs=max_epochs,
+        num_paths=num_paths,
+        method=method,
+        reference_steps=reference_steps,
+    )
+    found = predict(task, drawn.candidates, plan, run, reporter=reporter)
     with reporter.phase("rank", "forecasts and prices"):
+        forecasts = found.forecasts(goal)
         entries = rank_candidates(
             drawn.candidates,
             [forecasts[c] for c in drawn.candidates],
-            budgets=[budgets[c] for c in drawn.candidates],
-            step_times=step_times,
-            num_samples_full=data.num_full,
+            budgets=[found.budgets[c] for c in drawn.candidates],
+            step_times=found.step_times,
+            num_samples_full=found.num_samples_full,
             usd_per_hour=usd_per_hour,
         )
-    limit = reduced.statistics.stability_limit()
+    statistics, facts, step_times = found.reduced.statistics, found.probed.facts, found.step_times
+    limit = statistics.stability_limit()
     ranking = Ranking(
         task=task.name,
-        method=method,
+        method="path" if found.references else method,
         target=goal,
         entries=entries,
         phases=reporter.seconds,
-        notes=(*drawn.notes, *probed.facts.notes),
+        notes=(*drawn.notes, *facts.notes, *_reference_notes(found)),
         provenance=Provenance(
-            num_samples=data.num,
-            num_samples_full=data.num_full,
-            num_outputs=probed.facts.num_outputs,
-            num_trainable=probed.facts.num_trainable,
+            num_samples=found.num_samples,
+            num_samples_full=found.num_samples_full,
+            num_outputs=facts.num_outputs,
+            num_trainable=facts.num_trainable,
             proj_dim=proj_dim,
             seed=seed,
             num_paths=num_paths,
-            initial_loss=start,
+            initial_loss=statistics.mean_loss,
             stability_limit=limit if math.isfinite(limit) else None,
             usd_per_hour=usd_per_hour,
             step_seconds={size: step_times[size].seconds for size in sorted(step_times)},
             step_source="; ".join(dict.fromkeys(step_times[size].source for size in sorted(step_times))),
         ),
     )
-    run.write_json("ranking.json", ranking.to_json(), made_from=reduced.train.made_from)
+    run.write_json("ranking.json", ranking.to_json(), made_from=found.reduced.train.made_from)
     reporter.say(f"Kept in {run.storage.root}; give --name {run.name} to go on from there.")
     return ranking
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Data:
-    """What is probed of the task's data."""
-
-    probed: Task
-    """The task as probe workers get it."""
-    timed: Task
-    """The task as the timer gets it."""
-    num_full: int
-    """N_full, samples of the whole training set."""
-    index: Mapping[Split, NDArray[np.int64]]
-    """Positions of the probed samples."""
-
-    @property
-    def num(self) -> int:
-        """N, training samples probed."""
-        return len(self.index["train"])
-
-
-def _open(task: Task, candidates: Sequence[Candidate], samples: int | None, seed: int, *, validation: bool) -> _Data:
-    """Open the data, choose what is probed, and hold the batch sizes against both."""
-    train = ray_data.open_source(task.data, task)
-    num_full = ray_data.count(train)
-    largest = max(c.batch_size for c in candidates)
-    if largest > num_full:
-        raise InputError(
-            f"A candidate has batch_size {largest}, but the training data has only N = {num_full} samples.",
-            f"Keep batch sizes in the search space to at most {num_full}.",
+def _reference_notes(found: Prediction) -> list[str]:
+    """What each reference run was, and how well its own path predicts it."""
+    notes = []
+    for reference in found.references:
+        c, row = reference.candidate, found.reference_rows[reference.optimizer]
+        ratio = float(reference.losses.min() / reference.losses[0])
+        levels = np.geomspace(0.8, max(ratio, 1e-3), 5)
+        real = first_crossings(reference.steps.astype(np.float64), reference.losses[None], levels)[0]
+        simulated = np.median(first_crossings(row.curves.steps, row.curves.train_loss[row.number], levels), axis=0)
+        known = np.isfinite(real) & np.isfinite(simulated)
+        error = np.exp(np.mean(np.log((simulated[known] + 1.0) / (real[known] + 1.0)))) if known.any() else math.nan
+        quality = (
+            f"its own path predicts its steps {error - 1.0:+.0%}"
+            if math.isfinite(error)
+            else "its own path does not reach its losses"
         )
-    size = min(num_full, max(DEFAULT_SAMPLES, largest)) if samples is None else samples
-    index: dict[Split, NDArray[np.int64]] = {
-        "train": choose_subsample(num_full, None if size == num_full else size, seed)
-    }
-    if largest > size:
-        raise InputError(
-            f"A candidate has batch_size {largest}, but only N = {size} samples are to be probed.",
-            f"Probe at least {largest} samples, or keep batch sizes to at most {size}.",
+        notes.append(
+            f"Reference run: {c.optimizer}, lr {c.lr:.3g}{f', momentum {c.momentum:g}' if c.momentum else ''}, batch "
+            f"{c.batch_size}, {reference.steps[-1]} steps (and {reference.wasted_steps} given up), stopped "
+            f"{reference.stopped}; {quality}, which is taken out of every candidate of that optimizer."
         )
-    others = None
-    if validation:
-        others = ray_data.open_source(task.validation, task)
-        most = ray_data.count(others)
-        index["validation"] = choose_subsample(most, None if most <= size else size, seed)
-    probed, timed = ray_data.with_rows(task, train, others, index["train"], index.get("validation"))
-    return _Data(probed=probed, timed=timed, num_full=num_full, index=index)
-
-
-def _forecast_all(
-    budgets: Mapping[Candidate, int],
-    simulation: Simulation,
-    solvers: Solvers,
-    data: _Data,
-    statistics: Statistics,
-    phase: Phase,
-) -> dict[Candidate, Forecast]:
-    """Simulate all candidates, and without noise once more those for which it is in doubt whether noise is to blame."""
-    target = simulation.target
-    rows = solvers.solve(budgets, simulation, phase)
-    doubtful = {
-        c: budget
-        for c, budget in budgets.items()
-        if needs_full_batch(
-            rows[c].curves,
-            rows[c].number,
-            target=target,
-            budget=budget,
-            candidate=c,
-            num_samples=data.num,
-            num_samples_full=data.num_full,
-        )
-    }
-    quiet = solvers.solve(doubtful, replace(simulation, full_batch=True), phase)
-    return {
-        c: forecast(
-            rows[c].curves,
-            rows[c].number,
-            target=target,
-            budget=budget,
-            num_samples=data.num,
-            num_samples_full=data.num_full,
-            batch_size=c.batch_size,
-            stability_share=statistics.stability_share(c.lr, c.momentum, nesterov=c.nesterov),
-            full_batch_reaches=None
-            if c not in quiet
-            else reaches(
-                quiet[c].curves,
-                quiet[c].number,
-                target=target,
-                budget=budget,
-                steps_per_epoch=data.num_full / c.batch_size,
-            ),
-        )
-        for c, budget in budgets.items()
-    }
+    return notes
 
 
 def _check_numbers(*, num_workers: int | None, num_paths: int, max_epochs: float, method: str, seed: int) -> None:
@@ -285,3 +173,24 @@ def _check_numbers(*, num_workers: int | None, num_paths: int, max_epochs: float
         raise InputError(f"max_epochs is {max_epochs!r}.", "Give a number above 0.")
     if method not in get_args(Method):
         raise InputError(f"Unknown method {method!r}.", f"Use one of: {', '.join(get_args(Method))}.")
+
+
+def _check_method(candidates: Sequence[Candidate], method: Method, reference_steps: int | None) -> int | None:
+    """Steps of the reference run as `rank` takes them, once they agree with the rest."""
+    if reference_steps is not None and (not isinstance(reference_steps, int) or reference_steps < 0):
+        raise InputError(f"reference_steps is {reference_steps!r}.", "Give a whole number of at least 0, or None.")
+    if method == "sde":
+        if reference_steps:
+            raise InputError(
+                f"method='sde' with reference_steps={reference_steps}: the equation knows one tangent only.",
+                "Use method='sgd', or leave reference_steps out.",
+            )
+        reference_steps = 0
+    adaptive = sorted({c.optimizer for c in candidates} - {"sgd"})
+    if adaptive and reference_steps == 0:
+        raise InputError(
+            f"Candidates with optimizer {adaptive[0]!r} need a reference run: its preconditioner is not known before "
+            "any step is taken.",
+            "Leave reference_steps out (and use method='sgd'), or keep to optimizer 'sgd'.",
+        )
+    return reference_steps

@@ -60,6 +60,14 @@ class TrainingCurve:
 
 def make_optimizer(candidate: Candidate, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The torch optimizer that a candidate names, at its peak learning rate."""
+    if candidate.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters,
+            lr=candidate.lr,
+            betas=candidate.betas,
+            eps=candidate.eps,
+            weight_decay=candidate.weight_decay,
+        )
     return torch.optim.SGD(
         parameters,
         lr=candidate.lr,
@@ -70,12 +78,20 @@ def make_optimizer(candidate: Candidate, parameters: Iterable[nn.Parameter]) -> 
 
 
 def training_step(
-    model: PreparedModel, optimizer: torch.optim.Optimizer, loss: Loss, inputs: Inputs, targets: Tensor
+    model: PreparedModel,
+    optimizer: torch.optim.Optimizer,
+    loss: Loss,
+    inputs: Inputs,
+    targets: Tensor,
+    *,
+    max_grad_norm: float | None = None,
 ) -> float:
     """One optimizer step on the mean loss of a batch; returns that loss, taken before the step."""
     optimizer.zero_grad(set_to_none=True)
     value = loss.value(model.forward(model.module, inputs), targets).mean()
     value.backward()  # type: ignore[no-untyped-call]
+    if max_grad_norm is not None:
+        nn.utils.clip_grad_norm_(model.trainable.values(), max_grad_norm)
     optimizer.step()
     return float(value.detach())
 
@@ -155,7 +171,7 @@ def train(
     for done, rows in enumerate(iterate_minibatches(len(fit), candidate.batch_size, seed, stop=steps), start=1):
         optimizer.param_groups[0]["lr"] = float(rates[done - 1])
         start = time.perf_counter()
-        latest = training_step(model, optimizer, loss, *fit.batch(rows))
+        latest = training_step(model, optimizer, loss, *fit.batch(rows), max_grad_norm=candidate.max_grad_norm)
         seconds.append(time.perf_counter() - start)
         if on_step is not None:
             on_step(done, latest, model)

@@ -23,7 +23,9 @@ def decay(rate: float, floor: float = 0.0, start: float = 2.0) -> Curve:
 
 
 def predict(curves: Any, target: str | float = 0.1, **changes: Any) -> Forecast:
-    settings = {"budget": BUDGET, "num_samples": 100, "num_samples_full": 100, "batch_size": 10, **changes}
+    batch_size = changes.pop("batch_size", 10)
+    candidate = Candidate(lr=0.1, batch_size=batch_size)
+    settings = {"budget": BUDGET, "num_samples": 100, "num_samples_full": 100, "candidate": candidate, **changes}
     return forecast(curves, 0, target=Target.parse(target), **settings)
 
 

@@ -16,21 +16,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 
+from raytt.data import choose_subsample, open_dataset
 from raytt.training import TrainingCurve, train
 
 from .configurations import Run, runs
-from .tasks import load
+from .tasks import RecordTask, load
 
 CURVES = Path(__file__).parent / "curves"
 
 
 def record_grid(steps: int) -> list[int]:
-    """Steps at which losses are evaluated: all up to 6, then 15 % apart: a crossing is interpolated to 2 % or so."""
+    """Steps at which losses are evaluated: all up to 6, then 15 % apart, 20 % from 100 on."""
     grid = [*range(7)]
     while grid[-1] < steps:
-        grid.append(min(steps, max(grid[-1] + 1, round(grid[-1] * 1.15))))
+        grid.append(min(steps, max(grid[-1] + 1, round(grid[-1] * (1.15 if grid[-1] < 100 else 1.2)))))
     return grid
+
+
+def eval_index(record_task: RecordTask) -> NDArray[np.int64] | None:
+    """Positions of the training samples on which the loss is evaluated; None: all."""
+    if record_task.eval_samples is None:
+        return None
+    count = len(open_dataset(record_task.task.data, record_task.task))  # type: ignore[arg-type]
+    return choose_subsample(count, record_task.eval_samples, 12345)
 
 
 def key(run: Run) -> str:
@@ -107,6 +117,7 @@ def main() -> None:
             seed=run.seed,
             steps=steps,
             record_at=record_grid(steps),
+            eval_index=eval_index(record_task),
             stop_at_loss_ratio=0.018,
         )
         seconds = time.perf_counter() - begin

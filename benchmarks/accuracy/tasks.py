@@ -18,7 +18,7 @@ from raytt.examples._extras import fresh_linear
 from raytt.task import Task
 
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-IMAGE_SIZE = 48
+IMAGE_SIZE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,12 @@ class RecordTask:
     task: Task
     sgd_lr: float
     """Learning rate at which plain SGD with B = 32 trains briskly and stably; the grid is built around it."""
+    adamw_lr: float
+    """The same for AdamW."""
     max_steps: int
     """Steps after which a run at the scale above is given up; slower configurations get more (see `configurations`)."""
+    eval_samples: int | None = None
+    """Training samples on which the real training loss is evaluated; None: all."""
 
 
 def _idx(name: str) -> NDArray[np.uint8]:
@@ -71,9 +75,10 @@ def fashion5() -> RecordTask:
             model=_efficientnet(5),
             forward=digits_example.forward,
             data=lambda: _fashion_images("train", 5, 150),
-            validation=lambda: _fashion_images("t10k", 5, 60),
+            validation=lambda: _fashion_images("t10k", 5, 40),
         ),
-        sgd_lr=0.003,
+        sgd_lr=0.002,
+        adamw_lr=2e-4,
         max_steps=500,
     )
 
@@ -86,23 +91,25 @@ def fashion10() -> RecordTask:
             model=_efficientnet(10),
             forward=digits_example.forward,
             data=lambda: _fashion_images("train", 10, 500),
-            validation=lambda: _fashion_images("t10k", 10, 50),
+            validation=lambda: _fashion_images("t10k", 10, 30),
         ),
-        sgd_lr=0.003,
+        sgd_lr=0.002,
+        adamw_lr=2e-4,
         max_steps=800,
+        eval_samples=2000,
     )
 
 
 def digits() -> RecordTask:
     """The embedded image example."""
-    return RecordTask(task=digits_example.task, sgd_lr=0.006, max_steps=600)
+    return RecordTask(task=digits_example.task, sgd_lr=0.002, adamw_lr=2e-4, max_steps=600)
 
 
 def docstrings() -> RecordTask:
     """The embedded text example."""
     from raytt.examples import docstrings as example
 
-    return RecordTask(task=example.task, sgd_lr=0.03, max_steps=300)
+    return RecordTask(task=example.task, sgd_lr=0.03, adamw_lr=1e-4, max_steps=300)
 
 
 class _Diabetes(nn.Module):
@@ -170,6 +177,7 @@ def diabetes() -> RecordTask:
             loss="squared_error",
         ),
         sgd_lr=0.05,
+        adamw_lr=3e-3,
         max_steps=2000,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from raytt.errors import InputError
 from raytt.fingerprint import Fact, fingerprint, hash_arrays, hash_batch, task_facts, versions
 from raytt.model import weights_fingerprint
 from raytt.probe.sketch import CountSketch
-from raytt.probe.worker import ProbeFacts, ProbeSettings, ProbeWorker
+from raytt.probe.worker import Point, ProbeFacts, ProbeSettings, ProbeWorker
 from raytt.store import Arrays, FileRecord, Run
 from raytt.task import Task
 
@@ -42,16 +42,20 @@ class Block:
     """Position among the blocks of the split."""
     index: Index
     """Positions of the samples in the data set."""
+    point: str = ""
+    """Name of the tangent point on a reference run's path; empty for the pre-trained weights."""
 
     @property
     def label(self) -> str:
         """For the user."""
-        return f"{self.split} samples {self.index[0]}…{self.index[-1]}"
+        where = f" at {self.point}" if self.point else ""
+        return f"{self.split} samples {self.index[0]}…{self.index[-1]}{where}"
 
     @property
     def file(self) -> str:
         """Below the run directory."""
-        return f"probe/{self.split}-{self.number:06d}.arrow"
+        folder = f"probe/{self.point}" if self.point else "probe"
+        return f"{folder}/{self.split}-{self.number:06d}.arrow"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,8 @@ class Probed:
 
     facts: ProbeFacts
     """What the network is."""
+    weights: str
+    """Hash of its pre-trained weights."""
     shards: Mapping[Split, tuple[FileRecord, ...]]
     """One file per block of samples, in order; "validation" only where it was probed."""
     computed: int
@@ -87,6 +93,7 @@ class Prober:
         self._settings = settings
         self._train_index = train_index
         self._datasets: dict[str, Any] = {}
+        self._point = ""
 
     def place(self) -> None:
         """Return at once: the actor has its resources."""
@@ -125,9 +132,28 @@ class Prober:
         """Hashes of this worker's weights, and of the samples at ``index``."""
         return self._weights, hash_batch(*load_batch(self._task, self._datasets[split], index))
 
-    def probe(self, split: Split, index: Index) -> tuple[str, Arrays]:
-        """The hash of this worker's weights, and the `Shard` of the samples at ``index`` as arrays."""
-        return self._weights, dict(vars(self._worker.probe(index, split)))
+    def probe(self, split: Split, index: Index, point: str = "", arrays: Arrays | None = None) -> tuple[str, Arrays]:
+        """The hash of the pre-trained weights, and the `Shard` of the samples at ``index`` as arrays.
+
+        Args:
+            split: Where the samples come from.
+            index: Their positions.
+            point: Name of the tangent point, empty for the pre-trained weights.
+            arrays: Fields of the `raytt.probe.worker.Point` of that name.
+        """
+        self._move(point, arrays)
+        shard = self._worker.probe(index, split)
+        return self._weights, {name: array for name, array in vars(shard).items() if array is not None}
+
+    def position(self, point: str, arrays: Arrays) -> NDArray[np.float64]:
+        """Where a tangent point lies, see `ProbeWorker.position`."""
+        self._move(point, arrays)
+        return self._worker.position()
+
+    def _move(self, point: str, arrays: Arrays | None) -> None:
+        if point != self._point:
+            self._worker.move(None if arrays is None else Point(**arrays))
+            self._point = point
 
 
 def blocks_of(samples: Mapping[Split, Index], block_size: int) -> list[Block]:
@@ -186,9 +212,19 @@ def probe(
         todo = [block for block in blocks if block.file not in intact]
         if todo:
             phase.expect(len(todo), f"Jacobian rows of {len(todo)} blocks of {settings.block_size} samples")
-            _compute(workers, todo, keys, network.weights, num_actors=num_workers, run=run, files=files, phase=phase)
+            compute(
+                workers,
+                todo,
+                lambda block: keys[block.split],
+                network.weights,
+                num_actors=num_workers,
+                run=run,
+                files=files,
+                phase=phase,
+            )
     return Probed(
         facts=network.facts,
+        weights=network.weights,
         shards={s: tuple(run.files[block.file] for block in blocks if block.split == s) for s in samples},
         computed=len(todo),
     )
@@ -220,18 +256,31 @@ def _check_alike(alike: bool) -> None:
         )
 
 
-def _compute(
+def compute(
     workers: Workers,
     blocks: Sequence[Block],
-    keys: Mapping[Split, str],
+    key_of: Callable[[Block], str],
     weights: str,
     *,
     num_actors: int,
     run: Run,
     files: Files,
     phase: Phase,
+    points: Mapping[str, Any] | None = None,
 ) -> None:
-    """Probe blocks and write them; what is written is recorded at once, so that an interrupted run keeps it."""
+    """Probe blocks and write them; what is written is recorded at once, so that an interrupted run keeps it.
+
+    Args:
+        workers: Actors of `Prober`.
+        blocks: What to probe.
+        key_of: What a block's file is made from.
+        weights: Hash of the pre-trained weights that every worker must have.
+        num_actors: Workers at a time, at most.
+        run: Where the files are listed.
+        files: Where they go.
+        phase: Shows progress.
+        points: Refs of the arrays of tangent points by name.
+    """
     saving: dict[Any, Block] = {}
     lost: list[Block] = []
 
@@ -253,12 +302,14 @@ def _compute(
     def save(number: int, receipt: str, refs: Sequence[Any]) -> None:
         _check_alike(weights == receipt)
         block = todo[number]
-        saving[files.save(block.file, refs[0], made_from=keys[block.split])] = block
+        saving[files.save(block.file, refs[0], made_from=key_of(block))] = block
         collect(wait=False)
 
     todo = list(blocks)
     while todo:
-        workers.run([_probe_item(block) for block in todo], num_actors=num_actors, on_done=save)
+        workers.run(
+            [_probe_item(block, (points or {}).get(block.point)) for block in todo], num_actors=num_actors, on_done=save
+        )
         collect(wait=True)
         todo, lost = lost, []
 
@@ -267,10 +318,10 @@ def _hash_item(block: Block) -> Item:
     return Item(label=f"Reading {block.label}", start=lambda actor: [actor.hash_data.remote(block.split, block.index)])
 
 
-def _probe_item(block: Block) -> Item:
+def _probe_item(block: Block, point: Any) -> Item:
     return Item(
         label=f"Probing {block.label}",
-        start=lambda actor: actor.probe.options(num_returns=2).remote(block.split, block.index),
+        start=lambda actor: actor.probe.options(num_returns=2).remote(block.split, block.index, block.point, point),
     )
 
 

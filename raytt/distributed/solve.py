@@ -6,6 +6,7 @@ candidates alone, never on the number of workers, so that any number gives the s
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -15,16 +16,20 @@ from typing import Any
 import numpy as np
 import ray
 import torch
+from numpy.typing import NDArray
 
 from raytt.candidates import Candidate
 from raytt.distributed.dispatch import run_tasks
 from raytt.distributed.files import Files
+from raytt.distributed.probe import Split
 from raytt.distributed.process import settle
 from raytt.distributed.progress import Phase
 from raytt.distributed.reduce import Reduced
+from raytt.distributed.tangents import PathTangents, gather
 from raytt.dynamics.curves import Curves
 from raytt.dynamics.draws import path_seed
-from raytt.dynamics.network import LinearNetwork, linear_network
+from raytt.dynamics.network import Network, linear_network
+from raytt.dynamics.path import PathNetwork
 from raytt.dynamics.simulate import Method, simulate
 from raytt.dynamics.tangent import Samples, Tangent
 from raytt.fingerprint import fingerprint
@@ -39,6 +44,7 @@ PATHS_PER_PIECE = 2
 """Sample paths in one piece of work: with 8 paths, even one batch size gives four workers something to do."""
 
 _SAMPLES = tuple(f.name for f in fields(Samples))
+_REDUCED = tuple(name for name in _SAMPLES if name != "updates")
 _CURVES = ("train_loss", "train_loss_resampled", "train_accuracy", "val_loss", "val_accuracy")
 
 
@@ -62,7 +68,7 @@ class Simulation:
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Some candidates of equal batch size, in canonical order, on some sample paths."""
+    """Some candidates of equal optimizer and batch size, in canonical order, on some sample paths."""
 
     candidates: tuple[Candidate, ...]
     """Sorted by `Candidate.sort_key`."""
@@ -79,23 +85,40 @@ class Piece:
         return self.candidates[0].batch_size * sum(self.budgets) * self.paths
 
 
-_networks: dict[str, tuple[Tangent, LinearNetwork]] = {}
+@dataclass(frozen=True, kw_only=True)
+class PathFacts:
+    """What a piece of work must know of a path besides the arrays of its tangents."""
+
+    positions: tuple[NDArray[np.float64], ...]
+    """w̃_s of each tangent, shape (R,)."""
+    noise_factors: Mapping[int, float]
+    """ρ by batch size, see `raytt.dynamics.adam`."""
+
+
+_networks: dict[str, tuple[Tangent, Network]] = {}
 """The network that this process simulated last: a process serves many pieces, and a Gram matrix takes seconds."""
 
 
-def _solve(piece: Piece, simulation: Simulation, key: str, train: Arrays, validation: Arrays | None) -> Curves:
-    """Curves of a piece, candidates in its order; ``key`` tells networks apart."""
+def _solve(
+    piece: Piece, simulation: Simulation, key: str, path: PathFacts | None, with_validation: bool, *arrays: Arrays
+) -> Curves:
+    """Curves of a piece, candidates in its order.
+
+    Args:
+        piece: The work.
+        simulation: How.
+        key: Tells networks apart.
+        path: None: one reduced tangent.
+        with_validation: Whether each tangent's arrays are those of the training samples, then of the validation
+            samples; else of the training samples alone.
+        arrays: Of each tangent in turn.
+    """
     settle(threads=1, gpus=0)
     if key not in _networks:
         _networks.clear()
-        samples = _samples(train)
-        tangent = Tangent(
-            train=samples,
-            position=torch.zeros(samples.jacobian.shape[2]),
-            validation=None if validation is None else _samples(validation),
-        )
-        _networks[key] = tangent, linear_network(tangent)
+        _networks[key] = _network(path, arrays[::2], arrays[1::2]) if with_validation else _network(path, arrays, ())
     tangent, network = _networks[key]
+    factors = {} if path is None else path.noise_factors
     return simulate(
         tangent,
         simulation.loss,
@@ -107,7 +130,19 @@ def _solve(piece: Piece, simulation: Simulation, key: str, train: Arrays, valida
         method=simulation.method,
         full_batch=simulation.full_batch,
         network=network,
+        noise_factor=lambda size: factors.get(size, 1.0),
     )
+
+
+def _network(path: PathFacts | None, train: Sequence[Arrays], validation: Sequence[Arrays]) -> tuple[Tangent, Network]:
+    samples, others = [_samples(a) for a in train], [_samples(a) for a in validation]
+    width = samples[0].jacobian.shape[2]
+    positions = [torch.zeros(width)] if path is None else [torch.tensor(p).float() for p in path.positions]
+    tangents = [
+        Tangent(train=s, position=position, validation=others[i] if others else None)
+        for i, (s, position) in enumerate(zip(samples, positions, strict=True))
+    ]
+    return tangents[0], linear_network(tangents[0]) if path is None else PathNetwork(tangents)
 
 
 _SOLVE: Any = ray.remote(num_cpus=1, max_retries=3)(_solve)
@@ -115,9 +150,9 @@ _SOLVE: Any = ray.remote(num_cpus=1, max_retries=3)(_solve)
 
 def cut(budgets: Mapping[Candidate, int], simulation: Simulation) -> list[list[Piece]]:
     """The candidates as groups of pieces; the pieces of one group have the same candidates on different paths."""
-    ordered = sorted(budgets, key=lambda c: (c.batch_size, c.sort_key()))
+    ordered = sorted(budgets, key=lambda c: (c.optimizer, c.batch_size, c.sort_key()))
     groups = []
-    for _, same in groupby(ordered, key=lambda c: c.batch_size):
+    for _, same in groupby(ordered, key=lambda c: (c.optimizer, c.batch_size)):
         alike = tuple(same)
         parts = -(-len(alike) // MOST_CANDIDATES)
         bounds = [round(part * len(alike) / parts) for part in range(parts + 1)]
@@ -140,21 +175,52 @@ def _pieces(candidates: tuple[Candidate, ...], budgets: Mapping[Candidate, int],
 
 
 class Solvers:
-    """Simulates candidates on one reduced tangent.
+    """Simulates candidates on one reduced tangent, or on the path of their optimizer family.
 
     Args:
-        reduced: The tangent.
+        reduced: The tangent at the pre-trained weights.
+        paths: The tangents along a reference run by optimizer; families without one use the reduced tangent.
         num_workers: Tasks at a time, at most.
         run: Where curves are kept.
         files: Its Arrow files.
     """
 
-    def __init__(self, reduced: Reduced, *, num_workers: int, run: Run, files: Files) -> None:
+    def __init__(
+        self, reduced: Reduced, paths: Mapping[str, PathTangents], *, num_workers: int, run: Run, files: Files
+    ) -> None:
         self._num_workers = num_workers
         self._run = run
-        self._made_from = reduced.train.made_from
-        records = (reduced.train, reduced.validation)
-        self._tangent = [None if record is None else files.load(record, _SAMPLES) for record in records]
+        self._files = files
+        self._reduced = reduced
+        self._paths = paths
+        self._sources: dict[str, _Source] = {}
+
+    def _source(self, family: str) -> _Source:
+        """What the candidates of a family are simulated on; rows are loaded when they are first wanted."""
+        if family not in self._sources:
+            path = self._paths.get(family)
+            if path is None:
+                records = [r for r in (self._reduced.train, self._reduced.validation) if r is not None]
+                self._sources[family] = _Source(
+                    key=self._reduced.train.made_from,
+                    path=None,
+                    with_validation=len(records) > 1,
+                    arrays=[self._files.load(record, _REDUCED) for record in records],
+                )
+            else:
+                gathered = gather(path, self._files)
+                splits: list[Split] = ["train", "validation"] if "validation" in gathered[0] else ["train"]
+                self._sources[family] = _Source(
+                    key=path.made_from,
+                    path=PathFacts(positions=path.positions, noise_factors=path.reference.noise_factors),
+                    with_validation=len(splits) > 1,
+                    arrays=[refs[split] for refs in gathered for split in splits],
+                )
+        return self._sources[family]
+
+    def _network_key(self, family: str) -> str:
+        path = self._paths.get(family)
+        return self._reduced.train.made_from if path is None else path.made_from
 
     def solve(self, budgets: Mapping[Candidate, int], simulation: Simulation, phase: Phase) -> dict[Candidate, Row]:
         """Where each candidate's curves are; simulated, or from the run directory."""
@@ -185,12 +251,13 @@ class Solvers:
         return rows
 
     def _start(self, piece: Piece, simulation: Simulation, _: int) -> Any:
-        return _SOLVE.remote(piece, simulation, self._made_from, *self._tangent)
+        source = self._source(piece.candidates[0].optimizer)
+        return _SOLVE.remote(piece, simulation, source.key, source.path, source.with_validation, *source.arrays)
 
     def _key(self, piece: Piece, simulation: Simulation) -> str:
         return fingerprint(
             {
-                "tangent": self._made_from,
+                "tangent": self._network_key(piece.candidates[0].optimizer),
                 "candidates": [c.sort_key() for c in piece.candidates],
                 "budgets": piece.budgets,
                 "paths": piece.paths,
@@ -215,6 +282,17 @@ class Solvers:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Source:
+    """What candidates are simulated on."""
+
+    key: str
+    path: PathFacts | None
+    with_validation: bool
+    arrays: Sequence[Any]
+    """Refs, see `_solve`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Row:
     """The curves of one candidate among those simulated with it."""
 
@@ -233,8 +311,11 @@ def _file(key: str) -> str:
 
 
 def _samples(arrays: Mapping[str, Any]) -> Samples:
-    # Copied, because what comes from the object store cannot be written to, and torch knows no such tensors.
-    return Samples(**{name: torch.tensor(arrays[name]) for name in _SAMPLES})
+    with warnings.catch_warnings():
+        # What comes from the object store cannot be written to, which torch warns of; nothing here writes to it, and
+        # a copy of the rows of several tangents would be large.
+        warnings.simplefilter("ignore", UserWarning)
+        return Samples(**{name: torch.from_numpy(arrays[name]) for name in _SAMPLES if name in arrays})
 
 
 def _merge(parts: Sequence[Curves]) -> Curves:

@@ -82,6 +82,10 @@ class Network(ABC):
         J is taken at the states for which `outputs` was asked last.
         """
 
+    @abstractmethod
+    def squared_norm(self, gradient: Tensor, residual: Tensor, batch: Batch, scale: float) -> Tensor:
+        """‖scale · Σ_b J_bᵀ g_b‖² in weights, shape (M,), of what `accumulate` made of zeros, ``gradient``."""
+
 
 class LinearNetwork(Network):
     """One tangent point under a block of rows."""
@@ -145,6 +149,9 @@ class CoordinateNetwork(LinearNetwork):
     def __init__(self, tangent: Tangent) -> None:
         super().__init__(tangent, tangent.train.jacobian.contiguous())
 
+    def squared_norm(self, gradient: Tensor, residual: Tensor, batch: Batch, scale: float) -> Tensor:
+        return gradient.square().sum(dim=1)
+
     def moved(self, state: Tensor, batch: Batch) -> Tensor:
         return (state @ batch.rows.T).view(state.shape[0], *batch.outputs.shape)
 
@@ -161,6 +168,10 @@ class GramNetwork(LinearNetwork):
         rows = _flat(tangent.train)
         seen = rows if tangent.validation is None else torch.cat([rows, _flat(tangent.validation)])
         super().__init__(tangent, rows @ seen.T)
+
+    def squared_norm(self, gradient: Tensor, residual: Tensor, batch: Batch, scale: float) -> Tensor:
+        # The gradient is Θ_{·b} g here, of which the batch's own part times g is ‖J_bᵀ g‖².
+        return (self.moved(gradient, batch) * residual).sum(dim=(1, 2)) * scale
 
     def moved(self, state: Tensor, batch: Batch) -> Tensor:
         shaped = state.view(state.shape[0], -1, self.train.outputs.shape[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from raytt.candidates import Candidate
 from raytt.dynamics.curves import Curves
 from raytt.dynamics.draws import bootstrap_weights
-from raytt.dynamics.network import LinearNetwork, linear_network
+from raytt.dynamics.network import LinearNetwork, Network, linear_network
 from raytt.dynamics.recording import Recorder, record_steps
 from raytt.dynamics.sde import simulate_sde
-from raytt.dynamics.sgd import simulate_sgd
 from raytt.dynamics.tangent import Tangent
+from raytt.dynamics.walk import walk
 from raytt.kernel.statistics import Statistics, statistics_of
 from raytt.losses import Loss
 from raytt.minibatches import check_batch_size
@@ -37,16 +37,17 @@ def simulate(
     method: Method = "sgd",
     full_batch: bool = False,
     record_at: Sequence[int] | None = None,
-    network: LinearNetwork | None = None,
+    network: Network | None = None,
+    noise_factor: Callable[[int], float] | None = None,
 ) -> Curves:
     """Simulate M candidates on P sample paths of common random numbers.
 
     Args:
         tangent: The linearized network, in float32 or float64, on the device where the work is to be done.
         loss: Loss on outputs.
-        candidates: M ≥ 1 candidates of equal batch size B ≤ N. Their order changes results by rounding only, and so
-            does which others are there; same order, same bits. (The SDE's grid of times follows the worst candidate:
-            there it is within the solver's tolerance.)
+        candidates: M ≥ 1 candidates of equal optimizer and batch size B ≤ N. Their order changes results by rounding
+            only, and so does which others are there; same order, same bits. (The SDE's grid of times follows the worst
+            candidate: there it is within the solver's tolerance.)
         budgets: Steps of each, at least 1; its schedule ends there.
         num_paths: P. With ``full_batch`` one path is simulated, whatever is asked for.
         seed: Of all draws; equal seeds share draws between calls, also for other batch sizes.
@@ -55,8 +56,9 @@ def simulate(
         method: ``"sgd"``: the candidates' own discrete updates. ``"sde"``: the stochastic differential equation.
         full_batch: Gradient of all N samples in each step: no noise.
         record_at: Steps to record at besides 0 and the budgets; None means `raytt.dynamics.recording.record_steps`.
-        network: `linear_network` of this tangent where it was made before: it may hold a Gram matrix that takes
-            seconds.
+        network: What is simulated: by default `linear_network` of this tangent; one that was made before (it may hold
+            a Gram matrix that takes seconds), or a `PathNetwork` that begins at this tangent.
+        noise_factor: ρ(B) of adamw, see `raytt.dynamics.adam`.
 
     Returns:
         Curves with P paths (1 with ``full_batch``), common steps for all candidates.
@@ -66,8 +68,8 @@ def simulate(
     """
     if not candidates or len(candidates) != len(budgets) or min(budgets) < 1 or num_paths < 1:
         raise ValueError(f"{len(candidates)} candidates, budgets {list(budgets)}, {num_paths} paths")
-    if len({c.batch_size for c in candidates}) > 1:
-        raise ValueError("candidates of one simulation need one batch size")
+    if len({(c.optimizer, c.batch_size) for c in candidates}) > 1:
+        raise ValueError("candidates of one simulation need one optimizer and one batch size")
     num_samples = tangent.train.outputs.shape[0]
     check_batch_size(num_samples, candidates[0].batch_size)
     paths = 1 if full_batch else num_paths
@@ -83,8 +85,20 @@ def simulate(
     with torch.no_grad():
         network = network or linear_network(tangent)
         if method == "sgd":
-            simulate_sgd(network, loss, candidates, budgets, recorder, paths=paths, seed=seed, full_batch=full_batch)
+            walk(
+                network,
+                loss,
+                candidates,
+                budgets,
+                recorder,
+                paths=paths,
+                seed=seed,
+                full_batch=full_batch,
+                noise_factor=noise_factor,
+            )
         else:
+            if not isinstance(network, LinearNetwork):
+                raise ValueError("the stochastic differential equation knows one tangent only")
             statistics = statistics_of(tangent.train, loss)
             stops = [_stable_steps(c, budget, statistics) for c, budget in zip(candidates, budgets, strict=True)]
             simulate_sde(

@@ -24,6 +24,9 @@ class Samples:
     """J w₀ (unsketched), shape (N, C)."""
     targets: Tensor
     """y, shape (N,) int64 or (N, C) floating."""
+    updates: Tensor | None = None
+    """What a residual is pulled back with where an optimizer is preconditioned (`raytt.dynamics.adam`), shape of
+    ``jacobian``; None: ``jacobian`` itself."""
 
     def __post_init__(self) -> None:
         n, c = self.outputs.shape

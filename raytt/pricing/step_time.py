@@ -81,7 +81,14 @@ def time_steps(
         start = time.perf_counter()
         inputs, targets = load_batch(task, dataset, rows)
         # Ends with reading the loss and, on a GPU, with waiting for the update.
-        training_step(model, optimizer, loss, to_device(inputs, device), targets.to(device))
+        training_step(
+            model,
+            optimizer,
+            loss,
+            to_device(inputs, device),
+            targets.to(device),
+            max_grad_norm=chosen.max_grad_norm,
+        )
         if torch.device(device).type == "cuda":
             torch.cuda.synchronize(device)
         if step >= warmup:

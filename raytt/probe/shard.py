@@ -23,6 +23,8 @@ class Shard:
     """J w₀, unsketched, shape (n, C)."""
     targets: NDArray[Any]
     """y, shape (n,) int64 or (n, C) float32."""
+    updates: NDArray[np.float32] | None = None
+    """J D₀^½ D⁻¹ S of a preconditioned optimizer, whose ``rows`` are J D₀^−½ S; shape (n, C, R); None for others."""
 
     def __post_init__(self) -> None:
         n, c, _ = self.rows.shape

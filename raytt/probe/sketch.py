@@ -11,7 +11,7 @@ several places of a network simply add up under its name.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -190,3 +190,34 @@ class IdentitySketch:
     def finish(self, buffer: Tensor) -> Tensor:
         """See `Sketch.finish`."""
         return buffer
+
+
+class ScaledSketches:
+    """Several projections of one vector at once, each after its own scaling of the coordinates: [S E_1 v, S E_2 v, …].
+
+    With E = diag(e): rows J E Sᵀ of a network whose weights were rescaled, as preconditioned optimizers want them.
+
+    Args:
+        sketch: S.
+        factors: e by parameter name, flattened, one mapping per projection.
+    """
+
+    def __init__(self, sketch: Sketch, factors: Sequence[Mapping[str, Tensor]]) -> None:
+        self._sketch = sketch
+        self._factors = factors
+        self.label = f"{sketch.label} scaled"
+        self.proj_dim = sketch.proj_dim * len(factors)
+        self.buffer_dim = sketch.buffer_dim * len(factors)
+
+    def accumulate(self, buffer: Tensor, name: str, start: int, values: Tensor) -> None:
+        """See `Sketch.accumulate`."""
+        width = self._sketch.buffer_dim
+        for i, factors in enumerate(self._factors):
+            factor = factors[name][start : start + values.shape[-1]].to(values)
+            self._sketch.accumulate(buffer[..., i * width : (i + 1) * width], name, start, values * factor)
+
+    def finish(self, buffer: Tensor) -> Tensor:
+        """See `Sketch.finish`: the projections one after the other."""
+        width = self._sketch.buffer_dim
+        parts = [self._sketch.finish(buffer[..., i * width : (i + 1) * width]) for i in range(len(self._factors))]
+        return torch.cat(parts, dim=-1)

@@ -19,8 +19,9 @@ from raytt.model import PreparedModel, prepare_model
 from raytt.probe.jacobian import Plan, jacobian_rows
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan, micro_batch_size
+from raytt.probe.reference import unflatten
 from raytt.probe.shard import Shard
-from raytt.probe.sketch import CountSketch, project
+from raytt.probe.sketch import CountSketch, ScaledSketches, Sketch, project
 from raytt.task import Inputs, Task
 
 
@@ -46,6 +47,18 @@ class ProbeSettings:
         for name in ("proj_dim", "block_size", "num_threads", "max_chunk_bytes"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, below 1.", f"Give a positive {name}.")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Point:
+    """A tangent point on the path of a reference run; arrays are flattened in the order of trainable parameters."""
+
+    weights: NDArray[np.float32] | None
+    """w_s, shape (D,); None for the pre-trained weights."""
+    scale: NDArray[np.float32] | None = None
+    """D_s of a preconditioned optimizer, shape (D,)."""
+    common: NDArray[np.float32] | None = None
+    """D₀, by which all points of the path are scaled, shape (D,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +116,9 @@ class ProbeWorker:
             "validation": task.validation if validation is None else validation,
         }
         self._datasets: dict[str, Any] = {}
-        self._sketch = CountSketch(settings.proj_dim, settings.proj_seed)
+        self._plain = CountSketch(settings.proj_dim, settings.proj_seed)
+        self._sketch: Sketch = self._plain
+        self._common: dict[str, Tensor] | None = None
         self._budget = Budget(max_bytes=settings.max_chunk_bytes)
         with self._threads():
             self._network = prepare_model(task, device=settings.device)
@@ -133,10 +148,28 @@ class ProbeWorker:
             notes=tuple(notes),
         )
 
+    def move(self, point: Point | None) -> None:
+        """Go to another tangent point of the same network, None the pre-trained weights; routes stay as chosen."""
+        trainable = self._network.trainable
+        at_start = point is None or point.weights is None
+        self._load(self._anchor if at_start else unflatten(point.weights, trainable))  # type: ignore[union-attr,arg-type]
+        self._common = None
+        self._sketch = self._plain
+        if point is not None and point.scale is not None and point.common is not None:
+            scale = {n: t.reshape(-1) for n, t in unflatten(point.scale, trainable).items()}
+            common = {n: t.reshape(-1) for n, t in unflatten(point.common, trainable).items()}
+            device = self._settings.device
+            rows = {n: (c**-0.5).to(device) for n, c in common.items()}
+            updates = {n: (c**0.5 / scale[n]).to(device) for n, c in common.items()}
+            self._common = common
+            self._sketch = ScaledSketches(self._plain, [rows, updates])
+
     def position(self) -> NDArray[np.float64]:
-        """Sᵀ(w_s − w₀), shape (R,): where this tangent point lies; zero at the pre-trained weights."""
+        """Sᵀ D₀^½ (w_s − w₀), shape (R,): where this tangent point lies; zero at the pre-trained weights."""
         moved = {name: p.detach().double() - self._anchor[name].double() for name, p in self._network.trainable.items()}
-        position: NDArray[np.float64] = project(self._sketch, moved).numpy()
+        if self._common is not None:
+            moved = {n: m.cpu() * self._common[n].double().sqrt().view(m.shape) for n, m in moved.items()}
+        position: NDArray[np.float64] = project(self._plain, moved).numpy()
         return position
 
     def probe(self, index: Sequence[int] | NDArray[np.int64], split: Literal["train", "validation"] = "train") -> Shard:
@@ -148,7 +181,7 @@ class ProbeWorker:
         positions = np.asarray(index, dtype=np.int64)
         if positions.ndim != 1 or len(positions) == 0:
             raise InputError(f"The index has shape {positions.shape}.", "Give at least one sample position.")
-        n, C, R = len(positions), self._plan.num_outputs, self._settings.proj_dim
+        n, C, R = len(positions), self._plan.num_outputs, self._sketch.proj_dim
         outputs, rows = np.empty((n, C), np.float32), np.empty((n, C, R), np.float32)
         radial = np.empty((n, C), np.float32)
         targets = []
@@ -173,7 +206,15 @@ class ProbeWorker:
                 rows[part] = result.rows.float().cpu().numpy()
                 radial[part] = result.radial.float().cpu().numpy()
                 targets.append(labels.numpy())
-        return Shard(index=positions, outputs=outputs, rows=rows, radial=radial, targets=np.concatenate(targets))
+        first = self._settings.proj_dim
+        return Shard(
+            index=positions,
+            outputs=outputs,
+            rows=np.ascontiguousarray(rows[..., :first]),
+            radial=radial,
+            targets=np.concatenate(targets),
+            updates=np.ascontiguousarray(rows[..., first:]) if first < R else None,
+        )
 
     def _parts(self, count: int) -> Iterator[slice]:
         """Micro-batches of ``count`` samples; none reaches across the end of a block."""

@@ -103,7 +103,7 @@ def _table(ranking: Ranking) -> Table:
     table.add_column("time", justify="right", no_wrap=True)
     if priced:
         table.add_column("cost", justify="right", no_wrap=True)
-    settings = _settings([entry.candidate for entry in ranking.entries])
+    settings = settings_of([entry.candidate for entry in ranking.entries])
     for entry, setting in zip(entries, settings, strict=False):
         status = Text(entry.forecast.status.value, style=_STYLES[entry.forecast.status])
         cost = (_or_dash(entry.usd, human_usd),) if priced else ()
@@ -157,7 +157,7 @@ def _or_dash(value: float | None, write: Callable[[float], str]) -> str:
     return "–" if value is None else write(value)
 
 
-def _settings(candidates: Sequence[Candidate]) -> list[_Pieces]:
+def settings_of(candidates: Sequence[Candidate]) -> list[_Pieces]:
     """What differs between the candidates, in aligned pieces."""
     columns = [column for column in _columns(candidates) if len(set(column)) > 1]
     widths = [max(map(len, column)) for column in columns]
@@ -179,6 +179,9 @@ _ASPECTS: tuple[Callable[[Candidate], str], ...] = (
     lambda c: f"batch {c.batch_size}",
     lambda c: f"{'nesterov' if c.nesterov else 'momentum'} {c.momentum:.3g}" if c.momentum else "",
     lambda c: f"decay {c.weight_decay:.3g}" if c.weight_decay else "",
+    lambda c: f"betas {c.betas[0]:g} {c.betas[1]:g}" if c.betas != (0.9, 0.999) else "",
+    lambda c: f"eps {c.eps:.3g}" if c.eps != 1e-8 else "",
+    lambda c: f"clip {c.max_grad_norm:.3g}" if c.max_grad_norm is not None else "",
     lambda c: f"step {c.step_size}×{c.gamma:.3g}" if c.schedule == "step" else c.schedule,
     lambda c: f"warm-up {c.warmup_steps}" if c.warmup_steps else "",
     lambda c: f"{c.max_epochs:.3g} epochs" if c.max_epochs is not None else "",

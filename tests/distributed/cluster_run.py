@@ -23,7 +23,7 @@ from ray.cluster_utils import Cluster
 from torch import Tensor, nn
 
 import raytt
-from raytt import pipeline
+from raytt import prediction
 from raytt.pricing.step_time import StepTime
 
 SPACE = [{"lr": lr, "batch_size": batch} for lr in (0.01, 0.1) for batch in (4, 8)]
@@ -61,9 +61,9 @@ def ranking(folder: Path | str, **changes: Any) -> raytt.Ranking:
     def times(_: Any, sizes: list[int], **__: Any) -> dict[int, StepTime]:
         return {b: StepTime(batch_size=b, seconds=0.1, low=0.1, high=0.1, source="made up") for b in sizes}
 
-    pipeline.measure_step_times = times  # type: ignore[assignment]
+    prediction.measure_step_times = times  # type: ignore[assignment]
     options: dict[str, Any] = {"task": TASK, "storage_path": folder, "num_workers": 3, "progress": False}
-    return raytt.rank(search_space=SPACE, target=0.6, proj_dim=128, num_paths=2, name="r", **(options | changes))
+    return raytt.rank(search_space=SPACE, target=0.6, proj_dim=128, num_paths=2, name="r", reference_steps=20, **(options | changes))
 
 
 def _kill_when_probing(cluster: Cluster, node: Any, folder: Path) -> None:

@@ -110,7 +110,7 @@ def _solve(
 ) -> dict[Candidate, Row]:
     run, reduced = store
     files = Files(Session(started_here=False, is_client=False), run.storage, _clerk())
-    solvers = Solvers(reduced, num_workers=num_workers, run=run, files=files)
+    solvers = Solvers(reduced, {}, num_workers=num_workers, run=run, files=files)
     return solvers.solve(budgets, simulation, Phase("solve", "", None))
 
 

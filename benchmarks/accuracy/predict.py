@@ -1,0 +1,94 @@
+"""What raytt predicts for every configuration of the record; run directories are kept and re-used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raytt.candidates import Candidate
+from raytt.distributed.session import WorkerResources
+from raytt.forecast import Forecast
+from raytt.prediction import Plan, Prediction, predict, reporter_of
+from raytt.store import Run
+from raytt.target import Target
+
+from .tasks import RecordTask
+
+THRESHOLDS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
+"""Of the initial training loss."""
+SEED = 1
+"""Of sketch, subsample, simulated minibatches and the reference run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How a prediction is made; what a sensitivity table varies."""
+
+    samples: int | None = None
+    proj_dim: int = 4096
+    reference_steps: int | None = None
+    num_paths: int = 8
+    stop_ratio: float = 0.2
+    """Loss ratio at which the reference run stops."""
+
+    def label(self) -> str:
+        """For file names."""
+        parts = [f"n{self.samples or 'all'}", f"r{self.proj_dim}", f"p{self.num_paths}", f"s{self.stop_ratio:g}"]
+        return "-".join(parts + ([] if self.reference_steps is None else [f"k{self.reference_steps}"]))
+
+
+def unique(rows: list[dict[str, Any]]) -> list[Candidate]:
+    """The configurations of the record, each once."""
+    return list(dict.fromkeys(Candidate.from_config(json.loads(row["config"])) for row in rows))
+
+
+def run_prediction(
+    record_task: RecordTask, candidates: list[Candidate], setting: Setting, folder: Path
+) -> tuple[Prediction, Mapping[str, float]]:
+    """Predict all candidates; gives the prediction and the seconds of its phases."""
+    plan = Plan(
+        target=Target(kind="loss_ratio", value=THRESHOLDS[-1]),
+        seed=SEED,
+        proj_dim=setting.proj_dim,
+        samples=setting.samples,
+        num_workers=None,
+        worker=WorkerResources(),
+        custom_worker=False,
+        address=None,
+        max_epochs=20.0,
+        num_paths=setting.num_paths,
+        method="sgd",
+        reference_steps=setting.reference_steps,
+        stop_ratio=setting.stop_ratio,
+    )
+    task = record_task.task
+    run = Run.open(folder, f"{task.name}-{setting.label()}", task_name=task.name)
+    reporter = reporter_of(run, progress=True)
+    return predict(task, candidates, plan, run, reporter=reporter), reporter.seconds
+
+
+def forecasts(prediction: Prediction, *, corrected: bool) -> dict[float, dict[Candidate, Forecast]]:
+    """By threshold."""
+    return {
+        ratio: prediction.forecasts(Target(kind="loss_ratio", value=ratio), corrected=corrected) for ratio in THRESHOLDS
+    }
+
+
+def real_crossings(row: dict[str, Any]) -> list[float]:
+    """First step of a real run at each threshold, log-linear between records; +inf where it is not reached."""
+    loss = np.maximum(np.asarray(row["train_loss"], dtype=np.float64) / row["train_loss"][0], 1e-30)
+    found = []
+    for ratio in THRESHOLDS:
+        below = np.flatnonzero(loss <= ratio)
+        if len(below) == 0:
+            found.append(np.inf)
+            continue
+        i = int(below[0])
+        share = (np.log(loss[i - 1]) - np.log(ratio)) / (np.log(loss[i - 1]) - np.log(loss[i]))
+        found.append(float(row["steps"][i - 1] + share * (row["steps"][i] - row["steps"][i - 1])))
+    return found

@@ -1,0 +1,97 @@
+"""The reference run as a control variate: what its own simulation is wrong by is taken out of every candidate.
+
+Notation: ρ loss ratio (training loss over its initial value); T(ρ) first step at which it is reached.
+
+The reference run was really trained, and is also simulated like any candidate. At loss ratio ρ the simulation is off by
+the factor c(ρ) = T_real(ρ) / T_sim(ρ). A candidate's simulated time t at which its loss first fell to ρ becomes c(ρ) t:
+errors that all runs on one path share (features between two tangents, the sketch, the subsample) cancel, those of the
+candidate alone stay. Below the reference's last ratio, c stays what it was there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+LEVELS = 24
+"""Loss ratios, evenly in their logarithm, at which c is measured."""
+FIRST_RATIO = 0.9
+"""Above this, too few steps have been taken to tell."""
+ONE_STEP = 1.0
+"""Added to both times: a crossing is known to a step or so, which early on is much."""
+WIDEST = 3.0
+"""A correction is at most this factor; one that would be larger says that the path is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Correction:
+    """c(ρ), piecewise linear in ln ρ."""
+
+    ratios: Floats
+    """Loss ratios, falling, shape (K,), K ≥ 1."""
+    factors: Floats
+    """c there, shape (K,)."""
+
+    @classmethod
+    def identity(cls) -> Correction:
+        """No correction."""
+        return cls(ratios=np.ones(1), factors=np.ones(1))
+
+    @classmethod
+    def measure(cls, steps: Floats, real: Floats, simulated_steps: Floats, simulated: Floats) -> Correction:
+        """C from the reference's real and simulated losses.
+
+        Args:
+            steps: Of the real losses, shape (T,).
+            real: Real losses, shape (T,).
+            simulated_steps: Of the simulated losses, shape (U,).
+            simulated: Simulated losses of several sample paths, shape (P, U).
+        """
+        lowest = float(np.min(real) / real[0])
+        ratios = np.geomspace(FIRST_RATIO, min(lowest * 1.001, FIRST_RATIO), LEVELS)
+        took = first_crossings(steps, real[None], ratios)[0]
+        expected = np.median(first_crossings(simulated_steps, simulated, ratios), axis=0)
+        known = np.isfinite(took) & np.isfinite(expected)
+        if not known.any():
+            return cls.identity()
+        factors = np.clip((took[known] + ONE_STEP) / (expected[known] + ONE_STEP), 1.0 / WIDEST, WIDEST)
+        return cls(ratios=ratios[known], factors=factors)
+
+    def apply(self, times: Floats, losses: Floats) -> Floats:
+        """Corrected times of a simulated curve, ``(T,), (P, T) -> (T,)``; never falling.
+
+        Args:
+            times: Simulated steps.
+            losses: Training losses of P paths there; their median tells how far the candidate has come.
+        """
+        typical = np.median(losses, axis=0)
+        finite = np.where(np.isfinite(typical), typical, typical[0])
+        ratio = np.minimum.accumulate(finite) / max(float(typical[0]), 1e-300)
+        where = -np.log(np.clip(ratio, 1e-300, 1.0))
+        factors = np.interp(where, -np.log(self.ratios), self.factors)
+        return np.asarray(np.maximum.accumulate(times * factors))
+
+
+def first_crossings(steps: Floats, losses: Floats, ratios: Floats) -> Floats:
+    """Step at which each curve first falls to each ratio of its initial value, log-linear between records, +inf where
+    it does not; ``(T,), (P, T), (K,) -> (P, K)``.
+    """
+    found = np.full((len(losses), len(ratios)), np.inf)
+    for row, curve in enumerate(losses):
+        gap = np.log(np.maximum(curve, 1e-300)) - np.log(max(float(curve[0]), 1e-300))
+        lowest = np.minimum.accumulate(gap)
+        for column, ratio in enumerate(np.log(ratios)):
+            hits = np.flatnonzero(lowest <= ratio)
+            if len(hits) == 0:
+                continue
+            i = int(hits[0])
+            if i == 0 or not np.isfinite(gap[i - 1]):
+                found[row, column] = steps[i]
+                continue
+            share = (gap[i - 1] - ratio) / (gap[i - 1] - gap[i])
+            found[row, column] = steps[i - 1] + share * (steps[i] - steps[i - 1])
+    return found

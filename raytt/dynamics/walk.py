@@ -1,0 +1,152 @@
+"""Walks candidates through their optimizer's own discrete steps on a simplified network.
+
+Paths are walked one after the other, with all candidates on one path as the rows of a matrix: they share the minibatch,
+whose rows of the Jacobian are gathered once and stay in the processor's cache (measured 2.5 times faster than all paths
+in one batched product), and each row stops as soon as its own curve has arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raytt.candidates import Candidate
+from raytt.dynamics.adam import AdamW
+from raytt.dynamics.draws import path_seed
+from raytt.dynamics.network import Batch, Network
+from raytt.dynamics.recording import Recorder
+from raytt.dynamics.sgd import Sgd
+from raytt.losses import Loss
+from raytt.minibatches import minibatches
+
+CHUNK = 256
+"""Steps whose minibatches and learning rates are made at a time."""
+
+Ints = NDArray[np.int64]
+
+
+class Stepper(Protocol):
+    """An optimizer's state and update of M rows."""
+
+    state: Tensor
+    """Of the network, shape (M, width)."""
+
+    @property
+    def alpha(self) -> Tensor | None:
+        """α per row, shape (M,), or None where no row decays."""
+
+    def step(self, loss: Loss, batch: Batch, lr: Tensor) -> None:
+        """One optimizer step on a batch with learning rates ``lr`` (M, 1)."""
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with ``rows`` (positions among the current ones) only."""
+
+
+def stepper(
+    network: Network, candidates: Sequence[Candidate], noise_factor: Callable[[int], float] | None = None
+) -> Stepper:
+    """The optimizer of candidates that share it, at the pre-trained weights.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    (optimizer,) = {c.optimizer for c in candidates}
+    if optimizer == "adamw":
+        return AdamW(network, candidates, noise_factor or (lambda _: 1.0))
+    return Sgd(network, candidates)
+
+
+def walk(
+    network: Network,
+    loss: Loss,
+    candidates: Sequence[Candidate],
+    budgets: Sequence[int],
+    recorder: Recorder,
+    *,
+    paths: int,
+    seed: int,
+    full_batch: bool,
+    noise_factor: Callable[[int], float] | None = None,
+) -> None:
+    """Walk all paths and store what the recorder wants.
+
+    Args:
+        network: The simplified network; its floating type and device are those of the simulation.
+        loss: Loss on outputs.
+        candidates: M candidates of equal optimizer and batch size.
+        budgets: Steps of each; schedules end there. Each must be among the recorder's steps.
+        recorder: Receives the curves.
+        paths: P; with ``full_batch`` all are alike.
+        seed: Of the minibatches, see `raytt.dynamics.draws.path_seed`.
+        full_batch: Whether each step takes the gradient of all N samples.
+        noise_factor: ρ(B) of adamw, see `raytt.dynamics.adam`.
+    """
+    factors = [c.lr * c.lr_factors(budget) for c, budget in zip(candidates, budgets, strict=True)]
+    for path in range(paths):
+        batches = _full_batches(network) if full_batch else _minibatches(network, candidates[0].batch_size, seed, path)
+        block = stepper(network, candidates, noise_factor)
+        _walk(network, loss, block, np.asarray(budgets), factors, recorder, path, batches)
+
+
+def _walk(
+    network: Network,
+    loss: Loss,
+    block: Stepper,
+    budgets: Ints,
+    rates: Sequence[NDArray[np.float64]],
+    recorder: Recorder,
+    path: int,
+    batches: Iterator[Batch],
+) -> None:
+    rows = np.arange(len(budgets))
+    everything = network.full_batch()
+    table = _rate_table(rates, rows, 0, block.state)
+    step = 0
+    for record, due in enumerate(recorder.steps):
+        while step < due:
+            if step > 0 and step % CHUNK == 0:
+                table = _rate_table(rates, rows, step, block.state)
+            block.step(loss, next(batches), table[step % CHUNK])
+            step += 1
+        outputs = network.outputs(block.state, block.alpha, everything)
+        found = recorder.measure(outputs, network.validation_outputs(block.state, block.alpha), path)
+        finished = recorder.store(record, rows, np.full_like(rows, path), found) | (budgets[rows] <= due)
+        if finished.all():
+            return
+        if finished.any():
+            going = torch.as_tensor(np.flatnonzero(~finished), device=block.state.device)
+            rows = rows[~finished]
+            block.keep(going)
+            table = table.index_select(1, going)
+
+
+def _rate_table(rates: Sequence[NDArray[np.float64]], rows: Ints, start: int, like: Tensor) -> Tensor:
+    """Learning rates of ``rows`` in the chunk of steps from ``start``, shape (CHUNK, M, 1); 0 after a candidate's
+    budget.
+    """
+    table = np.zeros((CHUNK, len(rows), 1))
+    for column, row in enumerate(rows):
+        part = rates[row][start : start + CHUNK]
+        table[: len(part), column, 0] = part
+    return torch.as_tensor(table, dtype=like.dtype, device=like.device)
+
+
+def _minibatches(network: Network, batch_size: int, seed: int, path: int) -> Iterator[Batch]:
+    num_samples, device = network.train.outputs.shape[0], network.train.outputs.device
+    start = 0
+    while True:
+        drawn = minibatches(num_samples, batch_size, CHUNK, path_seed(seed, path), start=start)
+        for index in torch.as_tensor(drawn, device=device):
+            yield network.batch(index)
+        start += CHUNK
+
+
+def _full_batches(network: Network) -> Iterator[Batch]:
+    batch = network.full_batch()
+    while True:
+        yield batch

@@ -1,0 +1,382 @@
+"""From a task and candidates to simulated learning curves: all that needs the cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytt.candidates import Candidate
+from raytt.choice import reference_candidate
+from raytt.correction import Correction
+from raytt.data import choose_subsample
+from raytt.distributed import ray_data, shipping
+from raytt.distributed.dispatch import await_cpu
+from raytt.distributed.files import Files
+from raytt.distributed.probe import Probed, Split, probe
+from raytt.distributed.progress import Phase, Reporter
+from raytt.distributed.reduce import Reduced, reduce
+from raytt.distributed.reference import Reference, ReferencePlan, run_references
+from raytt.distributed.session import WorkerResources, connect
+from raytt.distributed.solve import Row, Simulation, Solvers
+from raytt.distributed.tangents import PathTangents, probe_path, sharpness
+from raytt.distributed.timing import measure_step_times
+from raytt.dynamics.simulate import Method
+from raytt.errors import InputError
+from raytt.forecast import Forecast, PathTrust, check_target, forecast, needs_full_batch, reaches
+from raytt.losses import as_loss
+from raytt.pricing.step_time import StepTime
+from raytt.probe.worker import ProbeSettings
+from raytt.store import Run
+from raytt.target import Target
+from raytt.task import Task
+
+DEFAULT_SAMPLES = 512
+"""Training samples that are probed unless another number, or a larger batch, is asked for."""
+STOP_RATIO = 0.2
+"""Loss ratio at which reference runs stop, unless the target is a loss ratio: then they go on to that, …"""
+LEAST_STOP_RATIO = 0.05
+"""… but not below this. Along the path predictions are several times better than beyond its end."""
+NUM_WAYPOINTS = 3
+"""Tangents on a reference run, besides the one at the pre-trained weights."""
+COST_SHARE = 0.1
+"""A reference run may cost this share of the sample gradients that all candidates of its family would in their
+budgets."""
+LEAST_STEPS = 40
+"""But so many steps in any case: fewer would leave no path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `rank` was asked for, checked."""
+
+    target: Target
+    seed: int
+    proj_dim: int
+    samples: int | None
+    num_workers: int | None
+    worker: WorkerResources
+    custom_worker: bool
+    """Whether the user said what a worker is."""
+    address: str | None
+    max_epochs: float
+    num_paths: int
+    method: Method
+    reference_steps: int | None
+    """Most steps of a reference run; None: `COST_SHARE`; 0: no reference run, the training-free method."""
+    stop_ratio: float | None = None
+    """Loss ratio at which reference runs stop; None: as `STOP_RATIO` says."""
+
+    def stops_at(self) -> float:
+        """Loss ratio at which reference runs stop."""
+        if self.stop_ratio is not None:
+            return self.stop_ratio
+        reaches_for = self.target.value if self.target.kind == "loss_ratio" else STOP_RATIO
+        return max(LEAST_STOP_RATIO, min(reaches_for, 0.5))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """Simulated curves of all candidates, and all that a forecast needs besides."""
+
+    budgets: Mapping[Candidate, int]
+    """Steps each candidate may take."""
+    rows: Mapping[Candidate, Row]
+    """Their curves."""
+    quiet: Mapping[Candidate, Row]
+    """Curves without minibatch noise, of those for which it was in doubt whether noise is to blame."""
+    num_samples: int
+    """N."""
+    num_samples_full: int
+    """N_full."""
+    probed: Probed
+    """The probe at the pre-trained weights."""
+    reduced: Reduced
+    """Its statistics."""
+    step_times: Mapping[int, StepTime]
+    """By batch size."""
+    references: tuple[Reference, ...]
+    """Reference runs."""
+    trust: Mapping[str, PathTrust]
+    """By optimizer family with a reference run."""
+    corrections: Mapping[str, Correction]
+    """By optimizer family with a reference run."""
+    reference_rows: Mapping[str, Row]
+    """Simulations of the reference runs, by family."""
+
+    def forecasts(self, target: Target, *, corrected: bool = True) -> dict[Candidate, Forecast]:
+        """What happens to each candidate.
+
+        Args:
+            target: The event; simulations have gone on to the target they were made for.
+            corrected: Whether the reference run's own error is taken out.
+        """
+        statistics = self.reduced.statistics
+        found = {}
+        for c, budget in self.budgets.items():
+            row, quiet = self.rows[c], self.quiet.get(c)
+            found[c] = forecast(
+                row.curves,
+                row.number,
+                target=target,
+                budget=budget,
+                num_samples=self.num_samples,
+                num_samples_full=self.num_samples_full,
+                candidate=c,
+                stability_share=statistics.stability_share(c.lr, c.momentum, nesterov=c.nesterov),
+                full_batch_reaches=None
+                if quiet is None
+                else reaches(
+                    quiet.curves,
+                    quiet.number,
+                    target=target,
+                    budget=budget,
+                    steps_per_epoch=self.num_samples_full / c.batch_size,
+                ),
+                correction=self.corrections.get(c.optimizer) if corrected else None,
+                trust=self.trust.get(c.optimizer),
+            )
+        return found
+
+
+def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *, reporter: Reporter) -> Prediction:
+    """Probe, run the references, simulate.
+
+    Args:
+        task: What would be trained.
+        candidates: M ≥ 1.
+        plan: How.
+        run: The run directory.
+        reporter: Shows phases.
+    """
+    loss, worker = as_loss(task.loss), plan.worker
+    settings = ProbeSettings(proj_dim=plan.proj_dim, proj_seed=plan.seed, num_threads=worker.cpus, device=worker.device)
+    with ExitStack() as stack:
+        with reporter.phase("start", "connecting to Ray, opening the data"):
+            session = stack.enter_context(connect(plan.address, shared_storage=not run.storage.is_local))
+            session.check(worker, plan.num_workers or 1)
+            await_cpu()
+            stack.enter_context(shipping.by_value(task))
+            data = _open(task, candidates, plan.samples, plan.seed, validation=plan.target.needs_validation)
+            task_ref, files = shipping.put(data.probed), Files(session, run.storage)
+        num_probers = plan.num_workers or session.workers_that_fit(worker)
+        num_solvers = plan.num_workers or session.workers_that_fit(WorkerResources())
+        with reporter.phase("probe", "building the network") as phase:
+            probed = probe(
+                data.probed,
+                task_ref,
+                settings=settings,
+                samples=data.index,
+                num_samples_full=data.num_full,
+                resources=worker,
+                num_workers=num_probers,
+                run=run,
+                files=files,
+                phase=phase,
+            )
+        with reporter.phase("reduce", "Gram matrix") as phase:
+            reduced = reduce(
+                probed,
+                loss,
+                settings=settings,
+                num_samples=data.num,
+                num_workers=num_solvers,
+                run=run,
+                files=files,
+                phase=phase,
+            )
+            check_target(
+                plan.target,
+                loss=loss,
+                has_validation=True,
+                num_outputs=probed.facts.num_outputs,
+                initial_loss=reduced.statistics.mean_loss,
+            )
+        timed_ref = task_ref if data.timed is data.probed else shipping.put(data.timed)
+        with reporter.phase("time", "training steps") as phase:
+            sizes = [c.batch_size for c in candidates]
+            machine = worker if plan.custom_worker else session.whole_machine()
+            step_times = measure_step_times(timed_ref, sizes, resources=machine, run=run, phase=phase)
+        budgets = {c: c.budget(num_samples=data.num_full, default_epochs=plan.max_epochs) for c in candidates}
+        paths: dict[str, PathTangents] = {}
+        trust: dict[str, PathTrust] = {}
+        if plan.reference_steps != 0:
+            with reporter.phase("reference", "training a little for real") as phase:
+                references = run_references(
+                    timed_ref,
+                    _reference_plans(budgets, reduced, plan),
+                    eval_index=data.timed_index,
+                    resources=worker,
+                    run=run,
+                    files=files,
+                    phase=phase,
+                )
+            with reporter.phase("tangents", "probing along the reference run") as phase:
+                for reference in references:
+                    path = probe_path(
+                        data.probed,
+                        task_ref,
+                        reference,
+                        probed,
+                        settings=settings,
+                        samples=data.index,
+                        resources=worker,
+                        num_workers=num_probers,
+                        run=run,
+                        files=files,
+                        phase=phase,
+                    )
+                    paths[reference.optimizer] = path
+                    trust[reference.optimizer] = PathTrust(
+                        sharpness=max(sharpness(path, loss, files, run, phase)),
+                        last_ratio=float(reference.losses.min() / reference.losses[0]),
+                        batch_size=reference.candidate.batch_size,
+                    )
+        with reporter.phase("solve", "simulations") as phase:
+            simulation = Simulation(
+                loss=loss, target=plan.target, method=plan.method, num_paths=plan.num_paths, seed=plan.seed
+            )
+            solvers = Solvers(reduced, paths, num_workers=num_solvers, run=run, files=files)
+            reference_rows, corrections = _check_references(paths, solvers, simulation, phase)
+            rows = solvers.solve(budgets, simulation, phase)
+            quiet = _without_noise(budgets, rows, simulation, solvers, data, phase)
+    return Prediction(
+        budgets=budgets,
+        rows=rows,
+        quiet=quiet,
+        num_samples=data.num,
+        num_samples_full=data.num_full,
+        probed=probed,
+        reduced=reduced,
+        step_times=step_times,
+        references=tuple(path.reference for path in paths.values()),
+        trust=trust,
+        corrections=corrections,
+        reference_rows=reference_rows,
+    )
+
+
+def reporter_of(run: Run, *, progress: bool) -> Reporter:
+    """Shows phases on standard error and adds what they take to the run's own account."""
+    return Reporter(sys.stderr if progress else None, earlier=run.seconds, on_end=run.spend)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Data:
+    """What is probed of the task's data."""
+
+    probed: Task
+    """The task as probe workers get it."""
+    timed: Task
+    """The task as the timer and the reference run get it."""
+    num_full: int
+    """N_full, samples of the whole training set."""
+    index: Mapping[Split, NDArray[np.int64]]
+    """Positions of the probed samples."""
+    timed_index: NDArray[np.int64]
+    """Positions of the probed training samples in the data of ``timed``."""
+
+    @property
+    def num(self) -> int:
+        """N, training samples probed."""
+        return len(self.index["train"])
+
+
+def _open(task: Task, candidates: Sequence[Candidate], samples: int | None, seed: int, *, validation: bool) -> _Data:
+    """Open the data, choose what is probed, and hold the batch sizes against both."""
+    train = ray_data.open_source(task.data, task)
+    num_full = ray_data.count(train)
+    largest = max(c.batch_size for c in candidates)
+    if largest > num_full:
+        raise InputError(
+            f"A candidate has batch_size {largest}, but the training data has only N = {num_full} samples.",
+            f"Keep batch sizes in the search space to at most {num_full}.",
+        )
+    size = min(num_full, max(DEFAULT_SAMPLES, largest)) if samples is None else samples
+    index: dict[Split, NDArray[np.int64]] = {
+        "train": choose_subsample(num_full, None if size == num_full else size, seed)
+    }
+    if largest > size:
+        raise InputError(
+            f"A candidate has batch_size {largest}, but only N = {size} samples are to be probed.",
+            f"Probe at least {largest} samples, or keep batch sizes to at most {size}.",
+        )
+    others = None
+    if validation:
+        others = ray_data.open_source(task.validation, task)
+        most = ray_data.count(others)
+        index["validation"] = choose_subsample(most, None if most <= size else size, seed)
+    probed, timed = ray_data.with_rows(task, train, others, index["train"], index.get("validation"))
+    # Of a ray.data.Dataset there are the rows probed (and those for norms) and no others, numbered anew.
+    compact = ray_data.is_ray_dataset(train)
+    timed_index = np.arange(len(index["train"]), dtype=np.int64) if compact else index["train"]
+    return _Data(probed=probed, timed=timed, num_full=num_full, index=index, timed_index=timed_index)
+
+
+def _reference_plans(budgets: Mapping[Candidate, int], reduced: Reduced, plan: Plan) -> list[ReferencePlan]:
+    """One reference run per optimizer family, within its share of the cost."""
+    plans = []
+    for family in sorted({c.optimizer for c in budgets}):
+        own = {c: budget for c, budget in budgets.items() if c.optimizer == family}
+        candidate = reference_candidate(list(own), stability_limit=reduced.statistics.stability_limit())
+        saved = sum(c.batch_size * budget for c, budget in own.items())
+        share = round(COST_SHARE * saved / candidate.batch_size)
+        plans.append(
+            ReferencePlan(
+                candidate=candidate,
+                seed=plan.seed,
+                stop_ratio=plan.stops_at(),
+                num_waypoints=NUM_WAYPOINTS,
+                most_steps=max(LEAST_STEPS, share) if plan.reference_steps is None else plan.reference_steps,
+                batch_sizes=tuple(sorted({c.batch_size for c in own})),
+            )
+        )
+    return plans
+
+
+def _check_references(
+    paths: Mapping[str, PathTangents], solvers: Solvers, simulation: Simulation, phase: Phase
+) -> tuple[dict[str, Row], dict[str, Correction]]:
+    """Simulate each reference run on its own path, and measure how far off that is."""
+    rows: dict[str, Row] = {}
+    corrections: dict[str, Correction] = {}
+    for family, path in paths.items():
+        reference = path.reference
+        ratio = float(reference.losses.min() / reference.losses[0])
+        goal = Target(kind="loss_ratio", value=min(0.99, 0.7 * ratio))
+        steps = {reference.candidate: max(10, 3 * int(reference.steps[-1]))}
+        row = solvers.solve(steps, replace(simulation, target=goal), phase)[reference.candidate]
+        rows[family] = row
+        corrections[family] = Correction.measure(
+            reference.steps.astype(np.float64), reference.losses, row.curves.steps, row.curves.train_loss[row.number]
+        )
+    return rows, corrections
+
+
+def _without_noise(
+    budgets: Mapping[Candidate, int],
+    rows: Mapping[Candidate, Row],
+    simulation: Simulation,
+    solvers: Solvers,
+    data: _Data,
+    phase: Phase,
+) -> dict[Candidate, Row]:
+    """Simulate without noise those candidates for which it is in doubt whether noise is to blame."""
+    doubtful = {
+        c: budget
+        for c, budget in budgets.items()
+        if needs_full_batch(
+            rows[c].curves,
+            rows[c].number,
+            target=simulation.target,
+            budget=budget,
+            candidate=c,
+            num_samples=data.num,
+            num_samples_full=data.num_full,
+        )
+    }
+    return solvers.solve(doubtful, replace(simulation, full_batch=True), phase)

@@ -1,0 +1,128 @@
+"""Rankings along a reference run, of a tiny real network on Ray."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_pipeline import SPACE, TASK, steady_clock
+
+import raytt
+from raytt import prediction
+from raytt.distributed import tangents
+from raytt.distributed.solve import Solvers
+from raytt.forecast import Status
+from raytt.training import train
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+__all__ = ["steady_clock"]
+
+ADAMW = [{"optimizer": "adamw", "lr": lr, "batch_size": batch} for lr in (0.003, 0.01) for batch in (8, 16)]
+
+
+def _rank(folder: Path, space: Any = (*SPACE, *ADAMW), **changes: Any) -> raytt.Ranking:
+    options: dict[str, Any] = {
+        "target": 0.3,
+        "proj_dim": 1024,
+        "storage_path": folder,
+        "name": "r",
+        "num_workers": 2,
+        "num_paths": 3,
+        "max_epochs": 30.0,
+        "progress": False,
+    }
+    return raytt.rank(TASK, list(space), **(options | changes))
+
+
+def _numbers(ranking: raytt.Ranking) -> Any:
+    return ranking.to_json()["candidates"]
+
+
+@pytest.fixture(scope="module")
+def base(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[raytt.Ranking, Path]:
+    folder = tmp_path_factory.mktemp("path")
+    return _rank(folder), folder
+
+
+@pytest.fixture
+def finished(base: tuple[raytt.Ranking, Path], tmp_path: Path) -> Path:
+    shutil.copytree(base[1] / "r", tmp_path / "r")
+    return tmp_path
+
+
+def test_predictions_are_close_to_real_training(base: tuple[raytt.Ranking, Path]) -> None:
+    ranking = base[0]
+    assert ranking.method == "path"
+    errors = []
+    for entry in ranking.entries:
+        if entry.forecast.status is not Status.REACHED or entry.forecast.steps is None or entry.forecast.steps < 8:
+            continue
+        curve = train(TASK, entry.candidate, seed=1, steps=entry.budget, record_at=list(range(entry.budget + 1)))
+        loss = np.asarray(curve.train_loss)
+        steps = int(np.argmax(loss <= 0.3 * loss[0]))
+        assert steps > 0, entry.candidate
+        errors.append(abs(np.log(entry.forecast.steps / steps)))
+    assert len(errors) >= 5
+    assert np.median(errors) < 0.15, errors
+    assert max(errors) < 0.5, errors
+
+
+def test_the_reference_runs_are_told(base: tuple[raytt.Ranking, Path]) -> None:
+    told = [note for note in base[0].notes if note.startswith("Reference run")]
+    assert len(told) == 2
+    for family in ("sgd", "adamw"):
+        summary = json.loads((base[1] / "r" / "reference" / f"{family}.json").read_text())
+        assert min(summary["losses"]) < 0.6 * summary["losses"][0]
+        assert 1 <= len(summary["waypoint_steps"]) <= prediction.NUM_WAYPOINTS
+
+
+def test_what_diverges_is_named(base: tuple[raytt.Ranking, Path]) -> None:
+    (lost,) = [entry for entry in base[0].entries if entry.candidate.lr == 1e9]
+    assert lost.forecast.status is Status.UNSTABLE
+
+
+def test_one_worker_gives_the_same_bits(base: tuple[raytt.Ranking, Path], tmp_path: Path) -> None:
+    assert _numbers(_rank(tmp_path, num_workers=1)) == _numbers(base[0])
+
+
+def test_a_run_of_the_same_name_computes_nothing(
+    base: tuple[raytt.Ranking, Path], finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("computed again")
+
+    for owner, name in ((tangents, "compute"), (tangents, "_start_curvature"), (Solvers, "_start")):
+        monkeypatch.setattr(owner, name, never)
+    assert _numbers(_rank(finished)) == _numbers(base[0])
+
+
+def test_other_candidates_of_the_family_share_the_tangents_only_with_the_same_reference(finished: Path) -> None:
+    """The reference depends on the candidates: leaving the slowest out may choose another, which is then run."""
+    ranking = _rank(finished, space=SPACE[:-1])
+    assert len(ranking.entries) == len(SPACE) - 1
+    assert ranking.best is not None
+
+
+def test_a_validation_target_is_followed_along_the_path(finished: Path) -> None:
+    ranking = _rank(finished, space=SPACE[:4], target="val_accuracy=0.8")
+    assert ranking.best is not None
+    assert ranking.best.forecast.val_accuracy is not None
+    assert ranking.best.forecast.val_accuracy >= 0.75
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reference_steps": -1}, "reference_steps is -1"),
+        ({"reference_steps": 0}, "need a reference run"),
+        ({"method": "sde", "reference_steps": 5}, "knows one tangent only"),
+    ],
+)
+def test_bad_input(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(raytt.InputError, match=message):
+        _rank(tmp_path, **changes)
