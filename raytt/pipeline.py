@@ -18,12 +18,14 @@ from raytt.data import choose_subsample
 from raytt.distributed import ray_data, shipping
 from raytt.distributed.dispatch import await_cpu
 from raytt.distributed.files import Files
+from raytt.distributed.metrics import Metrics
 from raytt.distributed.probe import Split, probe
 from raytt.distributed.progress import Phase, Reporter
 from raytt.distributed.reduce import reduce
 from raytt.distributed.session import WorkerResources, connect
 from raytt.distributed.solve import Simulation, Solvers
 from raytt.distributed.timing import measure_step_times
+from raytt.distributed.workers import worker_limits
 from raytt.dynamics.simulate import Method
 from raytt.errors import InputError
 from raytt.forecast import Forecast, check_target, forecast, needs_full_batch, reaches
@@ -51,6 +53,8 @@ def rank(
     proj_dim: int = 4096,
     samples: int | None = None,
     num_workers: int | None = None,
+    min_workers: int | None = None,
+    wait_seconds: float | None = None,
     use_gpu: bool = False,
     resources_per_worker: Mapping[str, float] | None = None,
     address: str | None = None,
@@ -72,7 +76,11 @@ def rank(
         seed: From which everything random follows.
         proj_dim: Sketch dimension R.
         samples: Training samples to probe; None takes up to `DEFAULT_SAMPLES`, and at least the largest batch.
-        num_workers: Ray workers; None takes as many as the cluster holds and the work can use.
+        num_workers: Ray workers, at most; None takes as many as the cluster holds and the work can use.
+        min_workers: Workers without which the run does not begin; None means all of ``num_workers``. The others join
+            when there is room for them, and work goes on with whoever is left.
+        wait_seconds: How long to wait for resources that the cluster does not have yet, because an autoscaler adds
+            them. None waits a minute for resources that are only busy, and refuses at once what is not there.
         use_gpu: Whether every probe worker gets a GPU.
         resources_per_worker: Of a probe worker, as Ray writes them; by default ``{"CPU": 1}``, with ``use_gpu`` a GPU.
         address: Ray cluster; None uses the one of this process or of ``RAY_ADDRESS``, else starts Ray on this machine.
@@ -91,6 +99,7 @@ def rank(
         WorkerError: If work failed on a worker; holds the remote traceback.
     """
     _check_numbers(num_workers=num_workers, num_paths=num_paths, max_epochs=max_epochs, method=method, seed=seed)
+    limits = worker_limits(num_workers, min_workers, wait_seconds)
     check_price(usd_per_hour)
     loss, goal = as_loss(task.loss), Target.parse(target)
     check_target(goal, loss=loss, has_validation=task.validation is not None)
@@ -98,16 +107,20 @@ def rank(
     worker = WorkerResources.parse(resources_per_worker, use_gpu=use_gpu)
     settings = ProbeSettings(proj_dim=proj_dim, proj_seed=seed, num_threads=worker.cpus, device=worker.device)
     run = Run.open(storage_path, name, task_name=task.name)
-    reporter = Reporter(sys.stderr if progress else None, earlier=run.seconds, on_end=run.spend)
     with ExitStack() as stack:
+        stack.enter_context(run.locked())
+        reporter = Reporter(sys.stderr if progress else None, earlier=run.seconds, on_end=run.spend)
         with reporter.phase("start", "connecting to Ray, opening the data"):
             session = stack.enter_context(connect(address, shared_storage=not run.storage.is_local))
-            session.check(worker, num_workers or 1)
-            await_cpu()
+            if wait_seconds is None:
+                session.check(worker, min_workers or num_workers or 1)
+            await_cpu(limits.placement_seconds)
+            if not session.is_client:
+                reporter.meter = Metrics(run.name, num_candidates=len(drawn.candidates))
             stack.enter_context(shipping.by_value(task))
             data = _open(task, drawn.candidates, samples, seed, validation=goal.needs_validation)
             task_ref, files = shipping.put(data.probed), Files(session, run.storage)
-        num_solvers = num_workers or session.workers_that_fit(WorkerResources())
+        num_solvers = num_workers or max(1, session.workers_that_fit(WorkerResources()))
         with reporter.phase("probe", "building the network") as phase:
             probed = probe(
                 data.probed,
@@ -116,10 +129,11 @@ def rank(
                 samples=data.index,
                 num_samples_full=data.num_full,
                 resources=worker,
-                num_workers=num_workers or session.workers_that_fit(worker),
+                num_workers=num_workers or max(limits.min_workers, session.workers_that_fit(worker)),
                 run=run,
                 files=files,
                 phase=phase,
+                limits=limits,
             )
         with reporter.phase("reduce", "Gram matrix") as phase:
             reduced = reduce(
@@ -144,41 +158,41 @@ def rank(
             budgets = {c: c.budget(num_samples=data.num_full, default_epochs=max_epochs) for c in drawn.candidates}
             solvers = Solvers(reduced, num_workers=num_solvers, run=run, files=files)
             forecasts = _forecast_all(budgets, simulation, solvers, data, reduced.statistics, phase)
-    with reporter.phase("rank", "forecasts and prices"):
-        entries = rank_candidates(
-            drawn.candidates,
-            [forecasts[c] for c in drawn.candidates],
-            budgets=[budgets[c] for c in drawn.candidates],
-            step_times=step_times,
-            num_samples_full=data.num_full,
-            usd_per_hour=usd_per_hour,
+        with reporter.phase("rank", "forecasts and prices"):
+            entries = rank_candidates(
+                drawn.candidates,
+                [forecasts[c] for c in drawn.candidates],
+                budgets=[budgets[c] for c in drawn.candidates],
+                step_times=step_times,
+                num_samples_full=data.num_full,
+                usd_per_hour=usd_per_hour,
+            )
+        limit = reduced.statistics.stability_limit()
+        ranking = Ranking(
+            task=task.name,
+            method=method,
+            target=goal,
+            entries=entries,
+            phases=reporter.seconds,
+            notes=(*drawn.notes, *probed.facts.notes),
+            provenance=Provenance(
+                num_samples=data.num,
+                num_samples_full=data.num_full,
+                num_outputs=probed.facts.num_outputs,
+                num_trainable=probed.facts.num_trainable,
+                proj_dim=proj_dim,
+                seed=seed,
+                num_paths=num_paths,
+                initial_loss=start,
+                stability_limit=limit if math.isfinite(limit) else None,
+                usd_per_hour=usd_per_hour,
+                step_seconds={size: step_times[size].seconds for size in sorted(step_times)},
+                step_source="; ".join(dict.fromkeys(step_times[size].source for size in sorted(step_times))),
+            ),
         )
-    limit = reduced.statistics.stability_limit()
-    ranking = Ranking(
-        task=task.name,
-        method=method,
-        target=goal,
-        entries=entries,
-        phases=reporter.seconds,
-        notes=(*drawn.notes, *probed.facts.notes),
-        provenance=Provenance(
-            num_samples=data.num,
-            num_samples_full=data.num_full,
-            num_outputs=probed.facts.num_outputs,
-            num_trainable=probed.facts.num_trainable,
-            proj_dim=proj_dim,
-            seed=seed,
-            num_paths=num_paths,
-            initial_loss=start,
-            stability_limit=limit if math.isfinite(limit) else None,
-            usd_per_hour=usd_per_hour,
-            step_seconds={size: step_times[size].seconds for size in sorted(step_times)},
-            step_source="; ".join(dict.fromkeys(step_times[size].source for size in sorted(step_times))),
-        ),
-    )
-    run.write_json("ranking.json", ranking.to_json(), made_from=reduced.train.made_from)
-    reporter.say(f"Kept in {run.storage.root}; give --name {run.name} to go on from there.")
-    return ranking
+        run.write_json("ranking.json", ranking.to_json(), made_from=reduced.train.made_from)
+        reporter.say(f"Kept in {run.storage.shown}; give --name {run.name} to go on from there.")
+        return ranking
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

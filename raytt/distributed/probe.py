@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from raytt.data import load_batch, open_dataset
-from raytt.distributed.dispatch import Item, Limits, Workers, as_ours, is_lost
+from raytt.distributed.dispatch import as_ours, is_lost
 from raytt.distributed.files import Files
 from raytt.distributed.process import settle
 from raytt.distributed.progress import Phase
 from raytt.distributed.session import WorkerResources
+from raytt.distributed.workers import Item, Limits, Workers
 from raytt.errors import InputError
 from raytt.fingerprint import Fact, fingerprint, hash_arrays, hash_batch, task_facts, versions
 from raytt.model import weights_fingerprint
@@ -88,8 +89,9 @@ class Prober:
         self._train_index = train_index
         self._datasets: dict[str, Any] = {}
 
-    def place(self) -> None:
-        """Return at once: the actor has its resources."""
+    def place(self) -> str:
+        """Return at once, with the id of the node: the actor has its resources."""
+        return str(ray.get_runtime_context().get_node_id())
 
     def load(self) -> None:
         """Build the network and open the data."""
@@ -176,7 +178,7 @@ def probe(
     missing = sum(block.file not in run.files for block in blocks)
     actor = ray.remote(Prober).options(**resources.options())
     spawn = partial(actor.remote, task_ref, settings, samples["train"], resources.gpus)
-    with Workers(spawn, limits=limits) as workers:
+    with Workers(spawn, asked=str(resources), limits=limits, on_retry=phase.retried) as workers:
         # A finished run is only checked, for which one worker is enough.
         few = min(num_workers, max(1, missing))
         network, hashes = _inspect(workers, blocks, num_actors=few, phase=phase)
@@ -186,7 +188,7 @@ def probe(
         todo = [block for block in blocks if block.file not in intact]
         if todo:
             phase.expect(len(todo), f"Jacobian rows of {len(todo)} blocks of {settings.block_size} samples")
-            _compute(workers, todo, keys, network.weights, num_actors=num_workers, run=run, files=files, phase=phase)
+            _compute(workers, todo, keys, network, num_actors=num_workers, run=run, files=files, phase=phase)
     return Probed(
         facts=network.facts,
         shards={s: tuple(run.files[block.file] for block in blocks if block.split == s) for s in samples},
@@ -224,7 +226,7 @@ def _compute(
     workers: Workers,
     blocks: Sequence[Block],
     keys: Mapping[Split, str],
-    weights: str,
+    network: Network,
     *,
     num_actors: int,
     run: Run,
@@ -232,6 +234,7 @@ def _compute(
     phase: Phase,
 ) -> None:
     """Probe blocks and write them; what is written is recorded at once, so that an interrupted run keeps it."""
+    num_outputs = network.facts.num_outputs
     saving: dict[Any, Block] = {}
     lost: list[Block] = []
 
@@ -243,15 +246,16 @@ def _compute(
             block = saving.pop(done[0])
             try:
                 run.record(ray.get(done[0]))
-                phase.advance()
+                phase.advance(rows=len(block.index) * num_outputs)
             except RayError as error:
                 # Rows may be lost with the node that computed them, before they are written.
                 if not is_lost(error):
                     raise as_ours(error, f"Writing {block.file}") from None
+                phase.retried(f"Rows of {block.label} were lost with a node; they are computed again.")
                 lost.append(block)
 
     def save(number: int, receipt: str, refs: Sequence[Any]) -> None:
-        _check_alike(weights == receipt)
+        _check_alike(network.weights == receipt)
         block = todo[number]
         saving[files.save(block.file, refs[0], made_from=keys[block.split])] = block
         collect(wait=False)

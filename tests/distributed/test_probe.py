@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from raytt.distributed import shipping
-from raytt.distributed.dispatch import Limits
 from raytt.distributed.files import Clerk, Files
 from raytt.distributed.probe import Probed, blocks_of, probe
 from raytt.distributed.progress import Phase
 from raytt.distributed.session import Session, WorkerResources
+from raytt.distributed.workers import Limits
 from raytt.errors import InputError, StoreError, WorkerError
 from raytt.probe.worker import ProbeSettings, ProbeWorker
 from raytt.store import Run
