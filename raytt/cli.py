@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from raytt.commands import submit
 from raytt.errors import RayttError
 
 EXIT_ERROR = 2
@@ -178,6 +179,9 @@ def rank(
         typer.echo(str(ranking))
     if json_file is not None:
         ranking.save(json_file)
+
+
+submit.register(app)
 
 
 def main() -> None:
