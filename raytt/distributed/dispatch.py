@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +14,9 @@ from ray.exceptions import GetTimeoutError, ObjectLostError, RayError, RayTaskEr
 
 from raytt.distributed.session import PLACEMENT_SECONDS
 from raytt.errors import RayttError, ResourceError, WorkerError
+
+HANG_FACTOR = 10
+"""How many times longer than the slowest so far is hanging; see `run_tasks` and `raytt.distributed.workers.Limits`."""
 
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
@@ -23,10 +28,12 @@ def run_tasks(
     on_done: Callable[[int, Any], None],
     in_flight: int = 64,
     retries: int = 2,
+    hang_seconds: float = 1800.0,
 ) -> None:
     """Work through Ray tasks, a bounded number at a time, in the given order.
 
-    Ray itself retries tasks whose worker died; what is tried again here are tasks whose inputs were lost with a node.
+    Ray itself retries tasks whose worker died; what is tried again here are tasks whose inputs were lost with a node,
+    and tasks that hang.
 
     Args:
         submits: Each starts a task, given the attempt's number from 0, and returns the ref of its (small) result.
@@ -34,21 +41,24 @@ def run_tasks(
         on_done: Called on the driver with the task's number and its result.
         in_flight: Tasks submitted at a time.
         retries: Further attempts per task.
+        hang_seconds: Once some task is done, one hangs that has taken longer than this since it was submitted, and than
+            `HANG_FACTOR` times the slowest that was done.
 
     Raises:
         WorkerError: If a task fails; holds the remote traceback.
         RayttError: An error of raytt's own that was raised on a worker, as it is.
     """
     waiting = deque((number, 0) for number in range(len(submits)))
-    running: dict[Any, tuple[int, int]] = {}
+    running: dict[Any, tuple[int, int, float]] = {}
+    slowest: float | None = None
     try:
         while waiting or running:
             while waiting and len(running) < in_flight:
                 number, attempt = waiting.popleft()
-                running[submits[number](attempt)] = (number, attempt)
-            done, _ = ray.wait(list(running), num_returns=1)
+                running[submits[number](attempt)] = (number, attempt, time.monotonic())
+            done, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
             for ref in done:
-                number, attempt = running.pop(ref)
+                number, attempt, since = running.pop(ref)
                 try:
                     result = ray.get(ref)
                 except RayError as error:
@@ -56,7 +66,16 @@ def run_tasks(
                         raise as_ours(error, labels[number]) from None
                     waiting.appendleft((number, attempt + 1))
                 else:
+                    slowest = max(slowest or 0.0, time.monotonic() - since)
                     on_done(number, result)
+            patience = math.inf if slowest is None else max(hang_seconds, HANG_FACTOR * slowest)
+            for ref, (number, attempt, since) in list(running.items()):
+                if time.monotonic() - since > patience:
+                    del running[ref]
+                    ray.cancel(ref, force=True)
+                    if attempt == retries:
+                        raise WorkerError(f"{labels[number]} hung {attempt + 1} times, each for {patience:.0f} s.")
+                    waiting.appendleft((number, attempt + 1))
     finally:
         for ref in running:
             ray.cancel(ref, force=True)

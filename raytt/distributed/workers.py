@@ -21,7 +21,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from raytt.distributed.dispatch import not_placed, text_of, worker_error
+from raytt.distributed.dispatch import HANG_FACTOR, not_placed, text_of, worker_error
 from raytt.distributed.session import PLACEMENT_SECONDS
 from raytt.errors import InputError, RayttError, WorkerError
 
@@ -57,10 +57,6 @@ class Limits:
     """Replacements of dead workers, all together."""
     lost_nodes: int = 100
     """Workers that may go with their nodes, all together, before that counts as failing and dying."""
-
-
-HANG_FACTOR = 10
-"""See `Limits.hang_seconds`."""
 
 
 def worker_limits(num_workers: int | None, min_workers: int | None, wait_seconds: float | None) -> Limits:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -74,6 +75,26 @@ def test_lost_inputs_are_submitted_again() -> None:
     done: dict[int, int] = {}
     run_tasks([submit], ["x"], on_done=done.__setitem__)
     assert (attempts, done) == ([0, 1, 2], {0: 8})
+
+
+def test_a_hung_task_is_submitted_again() -> None:
+    attempts: list[int] = []
+
+    @ray.remote(num_cpus=1)
+    def hang() -> int:
+        time.sleep(600)
+        return 0
+
+    def submit(attempt: int) -> Any:
+        attempts.append(attempt)
+        return hang.remote() if attempt == 0 else _double.remote(5)
+
+    done: dict[int, int] = {}
+    others = [lambda attempt: _double.remote(1)]
+    run_tasks([*others, submit], ["x", "y"], on_done=done.__setitem__, hang_seconds=2.0)
+    assert (attempts, done) == ([0, 1], {0: 2, 1: 10})
+    with pytest.raises(WorkerError, match="y hung 2 times"):
+        run_tasks([*others, lambda _: hang.remote()], ["x", "y"], on_done=done.__setitem__, hang_seconds=2.0, retries=1)
 
 
 def test_fetch_names_what_failed() -> None:

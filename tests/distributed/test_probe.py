@@ -168,6 +168,24 @@ def test_an_interrupted_run_goes_on_where_it_was(finished: Path, tmp_path: Path)
     assert _hashes(probed) == _hashes(_probe(finished)[0])
 
 
+def test_a_block_that_keeps_failing_is_reported_with_its_samples_and_traceback(tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+    tries.mkdir()
+
+    def forward(model: nn.Module, inputs: Tensor) -> Tensor:
+        if torch.equal(inputs[0], _data()[0][12]):
+            (tries / str(time.time_ns())).touch()
+            raise OSError("the disk is gone")
+        outputs: Tensor = model(inputs)
+        return outputs
+
+    with pytest.raises(WorkerError, match=r"^Probing train samples 12…15 failed 3 times:") as caught:
+        _probe(tmp_path, replace(TASK, forward=forward), num_workers=2)
+    assert "in forward" in str(caught.value)
+    assert "OSError: the disk is gone" in str(caught.value)
+    assert len(list(tries.iterdir())) == 3
+
+
 def test_validation_is_added_to_a_run_without(finished: Path, tmp_path: Path) -> None:
     assert _probe(tmp_path)[0].computed == 5
     both, _ = _probe(tmp_path, validation=True)

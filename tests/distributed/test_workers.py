@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import ray
 
-from raytt.distributed.workers import HANG_FACTOR, Item, Limits, Workers, worker_limits
+from raytt.distributed.dispatch import HANG_FACTOR
+from raytt.distributed.workers import Item, Limits, Workers, worker_limits
 from raytt.errors import InputError, ResourceError, WorkerError
 
 # Workers cannot import test modules.
