@@ -92,7 +92,7 @@ def test_commands_start_ray_with_options_it_has(name: str) -> None:
         options = dict(word.partition("=")[::2] for word in words[2:])
         assert set(options) <= known
         assert options["--labels"] == f"ray.io/market-type={market}"
-        # Ray has no authentication: nobody but who is on the machine may reach the dashboard.
+        # Who reaches the dashboard can run code: nobody but who is on the machine may.
         assert options.get("--dashboard-host", "127.0.0.1") == "127.0.0.1"
     assert "--dashboard-host=127.0.0.1" in tree["head_start_ray_commands"][1]
 

@@ -120,15 +120,18 @@ def test_the_reduction_keeps_off_spot_nodes_where_there_are_others(
 
 TASK = """
 import time
+from pathlib import Path
 from cluster_run import data, model
 from raytt import Task
 
 def forward(net, inputs):
-    time.sleep(1.0)
+    # Once a shard is written, work stands still until it is told to go on.
+    while Path("{folder}/wait").exists() and list(Path("{folder}").glob("runs/r/probe/*.arrow")):
+        time.sleep(0.1)
     return net(inputs)
 
 task = Task(name="tiny", model=model, data=data, forward=forward)
-search_space = [{"lr": 0.1, "batch_size": 8}]
+search_space = [{{"lr": 0.1, "batch_size": 8}}]
 target = 0.6
 """
 
@@ -136,7 +139,8 @@ target = 0.6
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_interrupting_tells_how_to_go_on_and_meanwhile_the_run_is_taken(tmp_path: Path) -> None:
-    (tmp_path / "task.py").write_text(TASK)
+    (tmp_path / "task.py").write_text(TASK.format(folder=tmp_path))
+    (tmp_path / "wait").touch()
     here = str(Path(__file__).parent)
     paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": paths}
@@ -157,6 +161,7 @@ def test_interrupting_tells_how_to_go_on_and_meanwhile_the_run_is_taken(tmp_path
     kept = set(tmp_path.glob("runs/r/probe/*.arrow"))
     assert 0 < len(kept) < 4
     before = {path: path.stat().st_mtime_ns for path in kept}
+    (tmp_path / "wait").unlink()
     again = subprocess.run([*command, "--name", "r"], capture_output=True, timeout=600, **options)
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == before

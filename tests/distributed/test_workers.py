@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import ray
 
+from raytt.distributed import workers
 from raytt.distributed.dispatch import HANG_FACTOR
 from raytt.distributed.workers import Item, Limits, Workers, worker_limits
 from raytt.errors import InputError, ResourceError, WorkerError
@@ -167,6 +168,27 @@ def test_an_item_that_kills_every_actor_is_given_up(tmp_path: Path) -> None:
 def test_replacements_are_limited(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="more often than they are replaced"):
         _run(tmp_path, {0: "die"}, actors=1, retries=100, restarts=1)
+
+
+def test_who_goes_with_its_node_is_not_at_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_went_with_its_node", lambda *_: True)
+    said: list[str] = []
+    assert _run(tmp_path, {0: "die once", 3: "die once"}, actors=1, said=said, restarts=0, retries=0) == SQUARES
+    assert said == ["A worker went with its node; its work goes to others."] * 2
+
+
+def test_nodes_that_keep_going_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_went_with_its_node", lambda *_: True)
+    with pytest.raises(WorkerError, match="number 0 failed:"):
+        _run(tmp_path, {0: "die"}, actors=1, restarts=0, retries=0, lost_nodes=2)
+
+
+def test_a_node_that_is_gone_is_known(tmp_path: Path) -> None:
+    error = ray.exceptions.ActorDiedError()
+    (node,) = {node["NodeID"] for node in ray.nodes()}
+    for at, gone in ((node, False), ("ff" * 28, True), (None, False)):
+        worker = workers._Worker(handle=None, ready=None, node=at)
+        assert workers._went_with_its_node(worker, error) is gone
 
 
 def test_our_own_errors_come_back_as_themselves_without_retry(tmp_path: Path) -> None:
