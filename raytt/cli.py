@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from raytt.commands import submit
 from raytt.errors import RayttError
 
 EXIT_ERROR = 2
@@ -87,7 +88,25 @@ def rank(
     ] = None,
     num_workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Ray workers. Default: as many as there are CPUs (or GPUs).", show_default=False),
+        typer.Option(
+            min=1, help="Ray workers, at most. Default: as many as there are CPUs (or GPUs).", show_default=False
+        ),
+    ] = None,
+    min_workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Workers without which the run does not begin; others join when there is room. "
+            "Default: --num-workers.",
+            show_default=False,
+        ),
+    ] = None,
+    wait_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Time for an autoscaler to add machines. Default: what the cluster lacks is refused at once.",
+            show_default=False,
+        ),
     ] = None,
     use_gpu: Annotated[bool, typer.Option("--use-gpu", help="Give every worker a GPU.")] = False,
     address: Annotated[
@@ -147,6 +166,8 @@ def rank(
             proj_dim=proj_dim,
             samples=samples,
             num_workers=num_workers,
+            min_workers=min_workers,
+            wait_seconds=wait_seconds,
             use_gpu=use_gpu,
             address=address,
             storage_path=storage_path,
@@ -168,6 +189,9 @@ def rank(
         typer.echo(str(ranking))
     if json_file is not None:
         ranking.save(json_file)
+
+
+submit.register(app)
 
 
 def main() -> None:

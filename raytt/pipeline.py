@@ -12,6 +12,7 @@ import numpy as np
 from raytt.candidates import Candidate
 from raytt.correction import first_crossings
 from raytt.distributed.session import WorkerResources
+from raytt.distributed.workers import worker_limits
 from raytt.dynamics.simulate import Method
 from raytt.errors import InputError
 from raytt.forecast import check_target
@@ -35,6 +36,8 @@ def rank(
     proj_dim: int = 4096,
     samples: int | None = None,
     num_workers: int | None = None,
+    min_workers: int | None = None,
+    wait_seconds: float | None = None,
     use_gpu: bool = False,
     resources_per_worker: Mapping[str, float] | None = None,
     address: str | None = None,
@@ -57,7 +60,11 @@ def rank(
         seed: From which everything random follows.
         proj_dim: Sketch dimension R.
         samples: Training samples to probe; None takes up to 512, and at least the largest batch.
-        num_workers: Ray workers; None takes as many as the cluster holds and the work can use.
+        num_workers: Ray workers, at most; None takes as many as the cluster holds and the work can use.
+        min_workers: Workers without which the run does not begin; None means all of ``num_workers``. The others join
+            when there is room for them, and work goes on with whoever is left.
+        wait_seconds: How long to wait for resources that the cluster does not have yet, because an autoscaler adds
+            them. None waits a minute for resources that are only busy, and refuses at once what is not there.
         use_gpu: Whether every probe worker gets a GPU.
         resources_per_worker: Of a probe worker, as Ray writes them; by default ``{"CPU": 1}``, with ``use_gpu`` a GPU.
         address: Ray cluster; None uses the one of this process or of ``RAY_ADDRESS``, else starts Ray on this machine.
@@ -79,6 +86,7 @@ def rank(
         WorkerError: If work failed on a worker; holds the remote traceback.
     """
     _check_numbers(num_workers=num_workers, num_paths=num_paths, max_epochs=max_epochs, method=method, seed=seed)
+    limits = worker_limits(num_workers, min_workers, wait_seconds)
     check_price(usd_per_hour)
     loss, goal = as_loss(task.loss), Target.parse(target)
     check_target(goal, loss=loss, has_validation=task.validation is not None)
@@ -86,13 +94,14 @@ def rank(
     worker = WorkerResources.parse(resources_per_worker, use_gpu=use_gpu)
     reference_steps = _check_method(drawn.candidates, method, reference_steps)
     run = Run.open(storage_path, name, task_name=task.name)
-    reporter = reporter_of(run, progress=progress)
     plan = Plan(
         target=goal,
         seed=seed,
         proj_dim=proj_dim,
         samples=samples,
         num_workers=num_workers,
+        needed_workers=(min_workers or num_workers or 1) if wait_seconds is None else None,
+        limits=limits,
         worker=worker,
         custom_worker=bool(resources_per_worker or use_gpu),
         address=address,
@@ -101,44 +110,46 @@ def rank(
         method=method,
         reference_steps=reference_steps,
     )
-    found = predict(task, drawn.candidates, plan, run, reporter=reporter)
-    with reporter.phase("rank", "forecasts and prices"):
-        forecasts = found.forecasts(goal)
-        entries = rank_candidates(
-            drawn.candidates,
-            [forecasts[c] for c in drawn.candidates],
-            budgets=[found.budgets[c] for c in drawn.candidates],
-            step_times=found.step_times,
-            num_samples_full=found.num_samples_full,
-            usd_per_hour=usd_per_hour,
+    with run.locked():
+        reporter = reporter_of(run, progress=progress)
+        found = predict(task, drawn.candidates, plan, run, reporter=reporter)
+        with reporter.phase("rank", "forecasts and prices"):
+            forecasts = found.forecasts(goal)
+            entries = rank_candidates(
+                drawn.candidates,
+                [forecasts[c] for c in drawn.candidates],
+                budgets=[found.budgets[c] for c in drawn.candidates],
+                step_times=found.step_times,
+                num_samples_full=found.num_samples_full,
+                usd_per_hour=usd_per_hour,
+            )
+        statistics, facts, step_times = found.reduced.statistics, found.probed.facts, found.step_times
+        limit = statistics.stability_limit()
+        ranking = Ranking(
+            task=task.name,
+            method="path" if found.references else method,
+            target=goal,
+            entries=entries,
+            phases=reporter.seconds,
+            notes=(*drawn.notes, *facts.notes, *_reference_notes(found)),
+            provenance=Provenance(
+                num_samples=found.num_samples,
+                num_samples_full=found.num_samples_full,
+                num_outputs=facts.num_outputs,
+                num_trainable=facts.num_trainable,
+                proj_dim=proj_dim,
+                seed=seed,
+                num_paths=num_paths,
+                initial_loss=statistics.mean_loss,
+                stability_limit=limit if math.isfinite(limit) else None,
+                usd_per_hour=usd_per_hour,
+                step_seconds={size: step_times[size].seconds for size in sorted(step_times)},
+                step_source="; ".join(dict.fromkeys(step_times[size].source for size in sorted(step_times))),
+            ),
         )
-    statistics, facts, step_times = found.reduced.statistics, found.probed.facts, found.step_times
-    limit = statistics.stability_limit()
-    ranking = Ranking(
-        task=task.name,
-        method="path" if found.references else method,
-        target=goal,
-        entries=entries,
-        phases=reporter.seconds,
-        notes=(*drawn.notes, *facts.notes, *_reference_notes(found)),
-        provenance=Provenance(
-            num_samples=found.num_samples,
-            num_samples_full=found.num_samples_full,
-            num_outputs=facts.num_outputs,
-            num_trainable=facts.num_trainable,
-            proj_dim=proj_dim,
-            seed=seed,
-            num_paths=num_paths,
-            initial_loss=statistics.mean_loss,
-            stability_limit=limit if math.isfinite(limit) else None,
-            usd_per_hour=usd_per_hour,
-            step_seconds={size: step_times[size].seconds for size in sorted(step_times)},
-            step_source="; ".join(dict.fromkeys(step_times[size].source for size in sorted(step_times))),
-        ),
-    )
-    run.write_json("ranking.json", ranking.to_json(), made_from=found.reduced.train.made_from)
-    reporter.say(f"Kept in {run.storage.root}; give --name {run.name} to go on from there.")
-    return ranking
+        run.write_json("ranking.json", ranking.to_json(), made_from=found.reduced.train.made_from)
+        reporter.say(f"Kept in {run.storage.shown}; give --name {run.name} to go on from there.")
+        return ranking
 
 
 def _reference_notes(found: Prediction) -> list[str]:

@@ -17,6 +17,7 @@ from raytt.data import choose_subsample
 from raytt.distributed import ray_data, shipping
 from raytt.distributed.dispatch import await_cpu
 from raytt.distributed.files import Files
+from raytt.distributed.metrics import Metrics
 from raytt.distributed.probe import Probed, Split, probe
 from raytt.distributed.progress import Phase, Reporter
 from raytt.distributed.reduce import Reduced, reduce
@@ -25,6 +26,7 @@ from raytt.distributed.session import WorkerResources, connect
 from raytt.distributed.solve import Row, Simulation, Solvers
 from raytt.distributed.tangents import PathTangents, probe_path, sharpness
 from raytt.distributed.timing import measure_step_times
+from raytt.distributed.workers import Limits
 from raytt.dynamics.simulate import Method
 from raytt.errors import InputError
 from raytt.forecast import Forecast, PathTrust, check_target, forecast, needs_full_batch, reaches
@@ -59,6 +61,10 @@ class Plan:
     proj_dim: int
     samples: int | None
     num_workers: int | None
+    limits: Limits
+    """When waiting and trying again end."""
+    needed_workers: int | None
+    """Workers for which the cluster must have resources from the start; None: they may come later."""
     worker: WorkerResources
     custom_worker: bool
     """Whether the user said what a worker is."""
@@ -158,13 +164,16 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
     with ExitStack() as stack:
         with reporter.phase("start", "connecting to Ray, opening the data"):
             session = stack.enter_context(connect(plan.address, shared_storage=not run.storage.is_local))
-            session.check(worker, plan.num_workers or 1)
-            await_cpu()
+            if plan.needed_workers is not None:
+                session.check(worker, plan.needed_workers)
+            await_cpu(plan.limits.placement_seconds)
+            if not session.is_client:
+                reporter.meter = Metrics(run.name, num_candidates=len(candidates))
             stack.enter_context(shipping.by_value(task))
             data = _open(task, candidates, plan.samples, plan.seed, validation=plan.target.needs_validation)
             task_ref, files = shipping.put(data.probed), Files(session, run.storage)
-        num_probers = plan.num_workers or session.workers_that_fit(worker)
-        num_solvers = plan.num_workers or session.workers_that_fit(WorkerResources())
+        num_probers = plan.num_workers or max(plan.limits.min_workers, session.workers_that_fit(worker))
+        num_solvers = plan.num_workers or max(1, session.workers_that_fit(WorkerResources()))
         with reporter.phase("probe", "building the network") as phase:
             probed = probe(
                 data.probed,
@@ -177,6 +186,7 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
                 run=run,
                 files=files,
                 phase=phase,
+                limits=plan.limits,
             )
         with reporter.phase("reduce", "Gram matrix") as phase:
             reduced = reduce(
@@ -229,6 +239,7 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
                         run=run,
                         files=files,
                         phase=phase,
+                        limits=plan.limits,
                     )
                     paths[reference.optimizer] = path
                     trust[reference.optimizer] = PathTrust(

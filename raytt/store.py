@@ -4,6 +4,7 @@
 
     <storage_path>/<name>/
       manifest.json            inputs of the run, and every file with its checksum and what it was made from
+      locks/<claim>.json       the driver that is at work, see `raytt.lock`
       probe/train-000000.arrow sketched Jacobian rows, one file per shard of samples
       tangent/*.arrow          the reduced tangent and its spectrum
       curves/<key>.arrow       simulated curves, one file per batch of candidates
@@ -18,117 +19,24 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.fs
-import pyarrow.ipc
-from numpy.typing import NDArray
-
+from raytt.arrow_files import Arrays
 from raytt.errors import InputError, StoreError
-from raytt.fingerprint import Fact, Facts
+from raytt.fingerprint import Facts
+from raytt.lock import RunLock
+from raytt.manifest import FORMAT, FileRecord, Manifest, ManifestError, OtherFormatError
+from raytt.storage import Storage, below
 
-FORMAT = 1
-"""Version of the run directory's layout."""
-
-Arrays = dict[str, NDArray[Any]]
+__all__ = ["FORMAT", "Arrays", "FileRecord", "Run", "Storage", "check_name"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileRecord:
-    """A file of the run directory, as the manifest lists it."""
-
-    file: str
-    """Path below the run directory, with forward slashes."""
-    sha256: str
-    """Of its bytes, 64 hexadecimal digits."""
-    made_from: str
-    """Fingerprint of everything its contents depend on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Storage:
-    """Files below one directory, local or on an object store. Travels to workers."""
-
-    root: str
-    """An absolute local path, or a URI that ``pyarrow.fs`` knows (s3://…, gs://…, file:///…)."""
-
-    @property
-    def is_local(self) -> bool:
-        """Whether other machines may see something else, or nothing, under the same path."""
-        return "://" not in self.root
-
-    def exists(self, file: str) -> bool:
-        """Whether there is such a file."""
-        filesystem, path = self._locate(file)
-        return bool(filesystem.get_file_info(path).type == pyarrow.fs.FileType.File)
-
-    def write_bytes(self, file: str, data: bytes | memoryview | pa.Buffer) -> None:
-        """Write a file so that readers see the old one or the new one, never a part."""
-        partial = f"{file}.{uuid.uuid4().hex[:8]}.partial"
-        try:
-            filesystem, path = self._locate(file)
-            filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
-            with filesystem.open_output_stream(self._locate(partial)[1]) as stream:
-                stream.write(data)
-            filesystem.move(self._locate(partial)[1], path)
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"Cannot write {file} to {self.root}: {error}") from error
-
-    def read_bytes(self, file: str) -> bytes:
-        """The contents of a file."""
-        try:
-            filesystem, path = self._locate(file)
-            with filesystem.open_input_stream(path) as stream:
-                return bytes(stream.read())
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"Cannot read {file} from {self.root}: {error}") from error
-
-    def delete(self, file: str) -> None:
-        """Remove a file."""
-        filesystem, path = self._locate(file)
-        filesystem.delete_file(path)
-
-    def write_arrays(
-        self, file: str, arrays: Mapping[str, NDArray[Any]], *, made_from: str, notes: Mapping[str, str] | None = None
-    ) -> FileRecord:
-        """Write arrays of equal length as an Arrow IPC file: a row per entry, further axes as fixed-size lists."""
-        sink = pa.BufferOutputStream()
-        table = _to_table(arrays, notes or {})
-        with pyarrow.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-        data = sink.getvalue()
-        self.write_bytes(file, data)
-        return FileRecord(file=file, sha256=hashlib.sha256(data).hexdigest(), made_from=made_from)
-
-    def read_arrays(self, record: FileRecord) -> Arrays:
-        """The arrays of a recorded file, after its checksum has been verified; read-only.
-
-        Raises:
-            StoreError: If the file is missing, or is not what was written.
-        """
-        data = self.read_bytes(record.file)
-        if hashlib.sha256(data).hexdigest() != record.sha256:
-            raise StoreError(f"{record.file} in {self.root} is damaged: its checksum is not the recorded one.")
-        return _from_table(pyarrow.ipc.open_file(pa.BufferReader(data)).read_all())
-
-    def is_intact(self, record: FileRecord) -> bool:
-        """Whether a recorded file is there and holds what was written."""
-        if not self.exists(record.file):
-            return False
-        return hashlib.sha256(self.read_bytes(record.file)).hexdigest() == record.sha256
-
-    def _locate(self, file: str) -> tuple[pyarrow.fs.FileSystem, str]:
-        filesystem, path = pyarrow.fs.FileSystem.from_uri(self.root)
-        return filesystem, f"{path.rstrip('/')}/{file}"
 
 
 @dataclass(kw_only=True)
@@ -138,12 +46,9 @@ class Run:
     storage: Storage
     name: str
     """The run's name, the last part of its path."""
-    inputs: dict[str, dict[str, Fact]] = field(default_factory=dict)
-    """By section ("probe", "validation"), the facts that everything in the run depends on."""
-    files: dict[str, FileRecord] = field(default_factory=dict)
-    """Finished files by path."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """What each phase has taken so far, over all calls that went on with this run."""
+    manifest: Manifest
+    """What was made so far."""
+    _lock: RunLock | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, storage_path: str | Path, name: str | None, *, task_name: str) -> Run:
@@ -155,15 +60,43 @@ class Run:
         """
         if name is None:
             name = f"{check_name(task_name, 'task name')}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
-        text = str(storage_path)
-        base = text.rstrip("/") if "://" in text else str(Path(text).expanduser().resolve())
-        run = cls(storage=Storage(root=f"{base}/{check_name(name, 'run name')}"), name=name)
+        storage = Storage(root=below(str(storage_path), check_name(name, "run name")))
+        run = cls(storage=storage, name=name, manifest=Manifest(name=name))
         probe = f"writable-{uuid.uuid4().hex[:8]}"
         run.storage.write_bytes(probe, b"")
         run.storage.delete(probe)
-        if run.storage.exists(_MANIFEST):
-            run._load()
+        run._load()
         return run
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """By section, the facts that everything in the run depends on."""
+        return self.manifest.inputs
+
+    @property
+    def files(self) -> dict[str, FileRecord]:
+        """Finished files by path."""
+        return self.manifest.files
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each phase has taken so far, over all calls that went on with this run."""
+        return self.manifest.seconds
+
+    @contextmanager
+    def locked(self) -> Iterator[Run]:
+        """Keep other drivers away while open, and see what those before have left.
+
+        Raises:
+            StoreError: If another is at work.
+        """
+        with RunLock(self.storage, self.name) as lock:
+            self._load()
+            self._lock = lock
+            try:
+                yield self
+            finally:
+                self._lock = None
 
     def check_inputs(self, section: str, facts: Facts) -> None:
         """Note the facts that results depend on; refuse others than those of an earlier run of the same name.
@@ -182,14 +115,14 @@ class Run:
                 if old.get(key) != new.get(key)
             ]
             raise StoreError(
-                f"Run {self.name!r} in {self.storage.root} was made from other inputs:\n"
+                f"Run {self.name!r} in {self.storage.shown} was made from other inputs:\n"
                 + "\n".join(changed)
                 + "\nGive another --name, or restore those inputs."
             )
 
     def spend(self, seconds: Mapping[str, float]) -> None:
         """Note what the phases have taken so far."""
-        self.seconds = dict(seconds)
+        self.manifest.seconds = dict(seconds)
         self._save()
 
     def record(self, record: FileRecord) -> None:
@@ -213,30 +146,34 @@ class Run:
         found = self.recorded(file, made_from)
         if found is None or not self.storage.is_intact(found):
             return None
-        return json.loads(self.storage.read_bytes(file))
+        try:
+            return json.loads(self.storage.read_recorded(found))
+        except (ValueError, RecursionError) as error:
+            raise StoreError(f"{file} in {self.storage.shown} is not JSON: {error}.") from error
 
     def _save(self) -> None:
-        manifest = {
-            "format": FORMAT,
-            "name": self.name,
-            "inputs": self.inputs,
-            "seconds": self.seconds,
-            "files": [asdict(self.files[file]) for file in sorted(self.files)],
-        }
-        self.storage.write_bytes(_MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+        if self._lock is not None and self._lock.is_lost:
+            raise StoreError(
+                f"Another driver took over run {self.name!r} in {self.storage.shown}, as nothing was heard of this one "
+                "for too long. Start it again when that one has ended."
+            )
+        self.storage.write_bytes(_MANIFEST, self.manifest.to_bytes())
 
     def _load(self) -> None:
+        if not self.storage.exists(_MANIFEST):
+            return
         try:
-            manifest = json.loads(self.storage.read_bytes(_MANIFEST))
-            if manifest["format"] != FORMAT:
-                raise StoreError(
-                    f"Run {self.name!r} in {self.storage.root} has layout {manifest['format']}, this version of raytt "
-                    f"reads layout {FORMAT}. Give another --name."
-                )
-            self.inputs, self.seconds = manifest["inputs"], manifest["seconds"]
-            self.files = {f["file"]: FileRecord(**f) for f in manifest["files"]}
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{_MANIFEST} in {self.storage.root} cannot be read: {error!r}.") from error
+            self.manifest = Manifest.from_bytes(self.storage.read_bytes(_MANIFEST))
+        except OtherFormatError as error:
+            raise StoreError(
+                f"Run {self.name!r} in {self.storage.shown} has {error}, this version of raytt reads layout {FORMAT}. "
+                "Give another --name."
+            ) from error
+        except ManifestError as error:
+            raise StoreError(
+                f"{_MANIFEST} in {self.storage.shown} cannot be read: {error}. Without it nothing there can be "
+                "trusted: give another --name, or delete it to compute the run anew."
+            ) from error
 
 
 def check_name(name: str, what: str) -> str:
@@ -251,26 +188,3 @@ def check_name(name: str, what: str) -> str:
             "Use 1 to 128 letters, digits, '-', '_' and '.', not beginning with '.'.",
         )
     return name
-
-
-def _to_table(arrays: Mapping[str, NDArray[Any]], notes: Mapping[str, str]) -> pa.Table:
-    columns, fields = [], []
-    for name, array in arrays.items():
-        column = pa.array(np.ascontiguousarray(array).reshape(-1))
-        for size in reversed(array.shape[1:]):
-            column = pa.FixedSizeListArray.from_arrays(column, size)
-        columns.append(column)
-        fields.append(pa.field(name, column.type))
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields, metadata=dict(notes)))
-
-
-def _from_table(table: pa.Table) -> Arrays:
-    arrays: Arrays = {}
-    for name in table.column_names:
-        column = table[name].combine_chunks()
-        shape = [len(column)]
-        while pa.types.is_fixed_size_list(column.type):
-            shape.append(column.type.list_size)
-            column = column.flatten()
-        arrays[name] = column.to_numpy(zero_copy_only=True).reshape(shape)
-    return arrays

@@ -43,6 +43,8 @@ class Drawn:
 
     candidates: tuple[Candidate, ...]
     """Distinct, in the order in which they were drawn or listed."""
+    configs: tuple[dict[str, Any], ...]
+    """The same as the search space writes them, nested where it is."""
     notes: tuple[str, ...]
     """What the user should know about the draw."""
 
@@ -79,26 +81,25 @@ def draw(space: Any, *, num_candidates: int, seed: int) -> Drawn:
 def _listed(items: list[Any]) -> Drawn:
     if not items:
         raise InputError("The search space is an empty list.", "List at least one configuration.")
-    candidates = []
+    found: dict[Candidate, dict[str, Any]] = {}
     for number, item in enumerate(items):
         if isinstance(item, Candidate):
-            candidates.append(item)
+            found.setdefault(item, item.config())
         elif isinstance(item, Mapping):
             if any(_holds_domain(value) for value in item.values()):
                 raise InputError(
                     f"Configuration {number} of the search space holds a Ray Tune domain: {dict(item)!r}.",
                     "A list holds complete configurations; give domains in one dictionary.",
                 )
-            candidates.append(_candidate(item))
+            found.setdefault(candidate_of(item), dict(item))
         else:
             raise InputError(
                 f"Item {number} of the search space is a {type(item).__name__}: {item!r}.",
                 "List dictionaries of hyperparameters, or candidates.",
             )
-    distinct = tuple(dict.fromkeys(candidates))
-    repeated = len(candidates) - len(distinct)
-    note = f"{repeated} of the {len(candidates)} listed configurations repeat others and were left out."
-    return Drawn(candidates=distinct, notes=(note,) if repeated else ())
+    repeated = len(items) - len(found)
+    note = f"{repeated} of the {len(items)} listed configurations repeat others and were left out."
+    return _drawn(found, (note,) if repeated else ())
 
 
 def _draw_from_domains(space: dict[Any, Any], num_candidates: int, seed: int) -> Drawn:
@@ -113,13 +114,17 @@ def _draw_from_domains(space: dict[Any, Any], num_candidates: int, seed: int) ->
             f"The grid holds more than {num_candidates} configurations; {len(drawn)} of them were drawn at random. "
             "Ask for more candidates to have them all."
         )
-        return Drawn(candidates=drawn, notes=(note,))
+        return _drawn(drawn, (note,))
     drawn = _distinct(_endless(space, np.random.default_rng(seed)), num_candidates)
     note = f"The search space gave {len(drawn)} distinct configurations; {num_candidates} were asked for."
-    return Drawn(candidates=drawn, notes=(note,) if len(drawn) < num_candidates else ())
+    return _drawn(drawn, (note,) if len(drawn) < num_candidates else ())
 
 
-def _variants(space: dict[Any, Any], rng: np.random.Generator) -> Iterator[Candidate]:
+def _drawn(found: Mapping[Candidate, dict[str, Any]], notes: tuple[str, ...]) -> Drawn:
+    return Drawn(candidates=tuple(found), configs=tuple(found.values()), notes=notes)
+
+
+def _variants(space: dict[Any, Any], rng: np.random.Generator) -> Iterator[tuple[Candidate, dict[str, Any]]]:
     """One pass over the grid of a space, with fresh draws at every point of it.
 
     This is the core of Tune's ``BasicVariantGenerator``, which itself wants an ``Experiment``, and that makes a result
@@ -127,7 +132,7 @@ def _variants(space: dict[Any, Any], rng: np.random.Generator) -> Iterator[Candi
     """
     try:
         for _, spec in generate_variants({"config": space}, random_state=rng):
-            yield _candidate(spec["config"])
+            yield candidate_of(spec["config"]), spec["config"]
     except InputError:
         raise
     except Exception as error:
@@ -139,25 +144,29 @@ def _variants(space: dict[Any, Any], rng: np.random.Generator) -> Iterator[Candi
         ) from error
 
 
-def _endless(space: dict[Any, Any], rng: np.random.Generator) -> Iterator[Candidate]:
+def _endless(space: dict[Any, Any], rng: np.random.Generator) -> Iterator[tuple[Candidate, dict[str, Any]]]:
     while True:
         yield from _variants(space, rng)
 
 
-def _distinct(candidates: Iterator[Candidate], count: int) -> tuple[Candidate, ...]:
+def _distinct(candidates: Iterator[tuple[Candidate, dict[str, Any]]], count: int) -> dict[Candidate, dict[str, Any]]:
     """The first ``count`` distinct ones; fewer if the iterator ends or brings nothing new `PATIENCE` times in a row."""
-    found: dict[Candidate, None] = {}
+    found: dict[Candidate, dict[str, Any]] = {}
     stale = 0
-    for candidate in candidates:
+    for candidate, config in candidates:
         stale = stale + 1 if candidate in found else 0
-        found.setdefault(candidate)
+        found.setdefault(candidate, config)
         if len(found) == count or stale == PATIENCE:
             break
-    return tuple(found)
+    return found
 
 
-def _candidate(config: Mapping[Any, Any]) -> Candidate:
-    """A candidate from a configuration with at most one level of nesting."""
+def candidate_of(config: Mapping[Any, Any]) -> Candidate:
+    """A candidate from a configuration with at most one level of nesting.
+
+    Raises:
+        InputError: If it gives something that is no hyperparameter, or gives one twice or out of its bounds.
+    """
     flat: dict[str, Any] = {}
     for key, value in config.items():
         inner = value if isinstance(value, Mapping) else {key: value}

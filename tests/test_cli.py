@@ -77,6 +77,8 @@ def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> No
         "proj_dim": 4096,
         "samples": None,
         "num_workers": None,
+        "min_workers": None,
+        "wait_seconds": None,
         "use_gpu": False,
         "address": None,
         "storage_path": "runs",
@@ -100,6 +102,7 @@ def test_defaults_are_those_of_the_function() -> None:
 def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) -> None:
     options = (
         "--candidates 200 --target accuracy=0.9 --seed 7 --proj-dim 128 --samples 64 --num-workers 3 --use-gpu "
+        "--min-workers 2 --wait-seconds 90 "
         "--address auto --storage-path there --name this --usd-per-hour 1.5 --max-epochs 2.5 --num-paths 4 --method sde"
     )
     assert run(monkeypatch, "rank", task_file, *options.split()) == 0
@@ -112,6 +115,8 @@ def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) 
         "proj_dim": 128,
         "samples": 64,
         "num_workers": 3,
+        "min_workers": 2,
+        "wait_seconds": 90.0,
         "use_gpu": True,
         "address": "auto",
         "storage_path": "there",

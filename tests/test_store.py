@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pyarrow.ipc
 import pytest
 
 from raytt.errors import InputError, StoreError
+from raytt.storage import below
 from raytt.store import FileRecord, Run, Storage, check_name
 
 
@@ -148,7 +152,7 @@ def test_good_names() -> None:
 
 def test_an_unwritable_path_fails_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"Cannot write .* to .*file/runs/r"):
+    with pytest.raises(StoreError, match=r"Cannot write .* in .*file/runs/r"):
         Run.open(tmp_path / "file" / "runs", "r", task_name="t")
 
 
@@ -159,7 +163,7 @@ def test_an_unknown_scheme_is_a_store_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"format": 1}', '{"format": 1, "inputs": {}, "seconds": {}, "files": [{"a": 1}]}'],
+    ["", "{", "[]", '{"format": 2}', '{"format": 2, "inputs": {}, "seconds": {}, "files": [{"a": 1}]}', "[" * 100_000],
 )
 def test_an_unreadable_manifest_is_reported(tmp_path: Path, text: str) -> None:
     (tmp_path / "r").mkdir()
@@ -184,3 +188,74 @@ def test_nothing_is_pickled(tmp_path: Path) -> None:
 def test_records_are_plain() -> None:
     record = FileRecord(file="a", sha256="b", made_from="c")
     assert FileRecord(**vars(record)) == record
+
+
+def test_a_tampered_file_is_refused_even_with_a_right_checksum(tmp_path: Path) -> None:
+    storage = Storage(root=str(tmp_path))
+    for data in (b"", b"ARROW1", pickle.dumps({"rows": 1})):
+        storage.write_bytes("f.arrow", data)
+        record = FileRecord(file="f.arrow", sha256=hashlib.sha256(data).hexdigest(), made_from="")
+        with pytest.raises(StoreError, match=r"f\.arrow .* is damaged: not arrays"):
+            storage.read_arrays(record)
+
+
+def test_only_numbers_are_read(tmp_path: Path) -> None:
+    storage = Storage(root=str(tmp_path))
+    for column in (pyarrow.array(["a"]), pyarrow.array([[1], [2, 3]]), pyarrow.array([1, None]), pyarrow.array([None])):
+        table = pyarrow.table({"x": column})
+        sink = pyarrow.BufferOutputStream()
+        with pyarrow.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        data = sink.getvalue().to_pybytes()
+        storage.write_bytes("f.arrow", data)
+        record = FileRecord(file="f.arrow", sha256=hashlib.sha256(data).hexdigest(), made_from="")
+        with pytest.raises(StoreError, match="is damaged"):
+            storage.read_arrays(record)
+
+
+@pytest.mark.parametrize("file", ["../x", "/etc/x", "a/../../x", ".hidden", "a\\..\\x"])
+def test_no_path_leads_out_of_the_run_directory(tmp_path: Path, file: str) -> None:
+    storage = Storage(root=str(tmp_path / "r"))
+    record = FileRecord(file=file, sha256="0" * 64, made_from="")
+    for action in (
+        lambda: storage.write_bytes(file, b"x"),
+        lambda: storage.read_bytes(file),
+        lambda: storage.exists(file),
+        lambda: storage.delete(file),
+        lambda: storage.times(file),
+        lambda: storage.read_arrays(record),
+    ):
+        with pytest.raises(StoreError, match="is not a path below"):
+            action()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_times_of_a_folder(tmp_path: Path) -> None:
+    storage = Storage(root=str(tmp_path))
+    assert storage.times("locks") == {}
+    storage.write_bytes("locks/a.json", b"")
+    storage.write_bytes("locks/deep/b.json", b"")
+    (found,) = storage.times("locks").items()
+    assert found == ("locks/a.json", (tmp_path / "locks" / "a.json").stat().st_mtime_ns / 1e9)
+
+
+def test_keys_in_a_uri_are_not_shown() -> None:
+    root = "s3://KEYID:SECRET@bucket/runs/r?endpoint_override=127.0.0.1:1&scheme=http&region=x"
+    assert Storage(root=root).shown == "s3://bucket/runs/r"
+    assert Storage(root="/a/b").shown == "/a/b"
+    assert Storage(root="file:///a/b").shown == "file:///a/b"
+
+
+def test_a_name_goes_before_the_query_of_a_uri(tmp_path: Path) -> None:
+    assert below("s3://bucket/runs/?region=x", "r") == "s3://bucket/runs/r?region=x"
+    assert below("s3://bucket", "r") == "s3://bucket/r"
+    assert below(str(tmp_path), "r") == f"{tmp_path}/r"
+
+
+def test_a_damaged_json_file_is_not_used(tmp_path: Path) -> None:
+    run = Run.open(tmp_path, "r", task_name="t")
+    run.write_json("x.json", {"a": 1}, made_from="key")
+    (tmp_path / "r" / "x.json").write_bytes(b'{"a": 2}')
+    assert run.read_json("x.json", "key") is None
+    (tmp_path / "r" / "x.json").unlink()
+    assert run.read_json("x.json", "key") is None

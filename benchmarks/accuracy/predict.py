@@ -12,6 +12,7 @@ import numpy as np
 
 from raytt.candidates import Candidate
 from raytt.distributed.session import WorkerResources
+from raytt.distributed.workers import Limits
 from raytt.forecast import Forecast
 from raytt.prediction import Plan, Prediction, predict, reporter_of
 from raytt.store import Run
@@ -57,6 +58,8 @@ def run_prediction(
         proj_dim=setting.proj_dim,
         samples=setting.samples,
         num_workers=None,
+        limits=Limits(),
+        needed_workers=1,
         worker=WorkerResources(),
         custom_worker=False,
         address=None,

@@ -43,6 +43,8 @@ class Files:
 
     def __init__(self, session: Session, storage: Storage, clerk: Any = None) -> None:
         self._storage = storage
+        self.off_spot = session.off_spot()
+        """Keywords for ``.options`` of tasks that hold much of what the run directory is made from."""
         # No CPU is asked for: it waits for disks, and a head node that lends no CPUs must still reach its own.
         options = {"num_cpus": 0, "max_concurrency": 4, "max_restarts": -1, "max_task_retries": -1}
         self._clerk = clerk or ray.remote(Clerk).options(**options, **session.near_driver()).remote()

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from raytt.data import load_batch, open_dataset
-from raytt.distributed.dispatch import Item, Limits, Workers, as_ours, is_lost
+from raytt.distributed.dispatch import as_ours, is_lost
 from raytt.distributed.files import Files
 from raytt.distributed.process import settle
 from raytt.distributed.progress import Phase
 from raytt.distributed.session import WorkerResources
+from raytt.distributed.workers import Item, Limits, Workers
 from raytt.errors import InputError
 from raytt.fingerprint import Fact, fingerprint, hash_arrays, hash_batch, task_facts, versions
 from raytt.model import weights_fingerprint
@@ -95,8 +96,9 @@ class Prober:
         self._datasets: dict[str, Any] = {}
         self._point = ""
 
-    def place(self) -> None:
-        """Return at once: the actor has its resources."""
+    def place(self) -> str:
+        """Return at once, with the id of the node: the actor has its resources."""
+        return str(ray.get_runtime_context().get_node_id())
 
     def load(self) -> None:
         """Build the network and open the data."""
@@ -202,7 +204,7 @@ def probe(
     missing = sum(block.file not in run.files for block in blocks)
     actor = ray.remote(Prober).options(**resources.options())
     spawn = partial(actor.remote, task_ref, settings, samples["train"], resources.gpus)
-    with Workers(spawn, limits=limits) as workers:
+    with Workers(spawn, asked=str(resources), limits=limits, on_retry=phase.retried) as workers:
         # A finished run is only checked, for which one worker is enough.
         few = min(num_workers, max(1, missing))
         network, hashes = _inspect(workers, blocks, num_actors=few, phase=phase)
@@ -217,6 +219,7 @@ def probe(
                 todo,
                 lambda block: keys[block.split],
                 network.weights,
+                num_outputs=network.facts.num_outputs,
                 num_actors=num_workers,
                 run=run,
                 files=files,
@@ -266,6 +269,7 @@ def compute(
     run: Run,
     files: Files,
     phase: Phase,
+    num_outputs: int,
     points: Mapping[str, Any] | None = None,
 ) -> None:
     """Probe blocks and write them; what is written is recorded at once, so that an interrupted run keeps it.
@@ -279,6 +283,7 @@ def compute(
         run: Where the files are listed.
         files: Where they go.
         phase: Shows progress.
+        num_outputs: C.
         points: Refs of the arrays of tangent points by name.
     """
     saving: dict[Any, Block] = {}
@@ -292,11 +297,12 @@ def compute(
             block = saving.pop(done[0])
             try:
                 run.record(ray.get(done[0]))
-                phase.advance()
+                phase.advance(rows=len(block.index) * num_outputs)
             except RayError as error:
                 # Rows may be lost with the node that computed them, before they are written.
                 if not is_lost(error):
                     raise as_ours(error, f"Writing {block.file}") from None
+                phase.retried(f"Rows of {block.label} were lost with a node; they are computed again.")
                 lost.append(block)
 
     def save(number: int, receipt: str, refs: Sequence[Any]) -> None:

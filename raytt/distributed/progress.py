@@ -5,13 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 LINE_SECONDS = 15.0
 """Between plain lines of one phase."""
+
+
+class Meter(Protocol):
+    """Counts what phases do, for others than the user: see `raytt.distributed.metrics.Metrics`."""
+
+    def expected(self, phase: str, total: int) -> None:
+        """A phase has ``total`` pieces of work ahead."""
+
+    def advanced(self, phase: str, done: int, total: int | None, rows: int) -> None:
+        """A phase has done one more piece, and with it so many Jacobian rows."""
+
+    def retried(self) -> None:
+        """Something was done again."""
 
 
 class Reporter:
@@ -35,6 +48,8 @@ class Reporter:
         self._on_end = on_end
         self.seconds: dict[str, float] = dict(earlier or {})
         """Duration of each phase."""
+        self.meter: Meter | None = None
+        """Counts along, in phases that begin after it was set."""
 
     @contextmanager
     def phase(self, name: str, what: str) -> Iterator[Phase]:
@@ -43,6 +58,7 @@ class Reporter:
         phase = (
             _BarPhase(name, what, self._stream) if self._bars and self._stream else _LinePhase(name, what, self._stream)
         )
+        phase.meter = self.meter
         try:
             with phase:
                 yield phase
@@ -65,6 +81,7 @@ class Phase:
         self.stream = stream
         self.done = 0
         self.total: int | None = None
+        self.meter: Meter | None = None
 
     def __enter__(self) -> Phase:
         return self
@@ -75,17 +92,32 @@ class Phase:
     def expect(self, total: int, what: str | None = None) -> None:
         """There are ``total`` pieces of work ahead."""
         self.done, self.total, self.what = 0, total, what or self.what
+        if self.meter is not None:
+            self.meter.expected(self.name, total)
 
-    def advance(self) -> None:
-        """One piece of work is done."""
+    def advance(self, *, rows: int = 0) -> None:
+        """One piece of work is done, and so many Jacobian rows with it."""
         self.done += 1
+        if self.meter is not None:
+            self.meter.advanced(self.name, self.done, self.total, rows)
+
+    def retried(self, why: str) -> None:
+        """Something is done again; says what and why."""
+        if self.meter is not None:
+            self.meter.retried()
+        self._print(why)
+
+    def _print(self, text: str) -> None:
+        """Show a line."""
+        if self.stream is not None:
+            print(f"{self.name:>7}  {text}", file=self.stream, flush=True)
 
 
 class _LinePhase(Phase):
     """Plain lines: when it begins, now and then, and when it ends."""
 
     def __enter__(self) -> Phase:
-        self._begin = self._last = time.perf_counter()
+        self._begin = self._last = self._expected = time.perf_counter()
         self._print(f"{self.what} …")
         return self
 
@@ -93,15 +125,17 @@ class _LinePhase(Phase):
         took = time.perf_counter() - self._begin
         self._print(f"{'stopped' if kind else 'done'} after {took:.1f} s")
 
-    def advance(self) -> None:
-        super().advance()
-        if time.perf_counter() - self._last > LINE_SECONDS:
-            self._last = time.perf_counter()
-            self._print(f"{self.done} of {self.total}")
+    def expect(self, total: int, what: str | None = None) -> None:
+        super().expect(total, what)
+        self._expected = time.perf_counter()
 
-    def _print(self, text: str) -> None:
-        if self.stream is not None:
-            print(f"{self.name:>7}  {text}", file=self.stream, flush=True)
+    def advance(self, *, rows: int = 0) -> None:
+        super().advance(rows=rows)
+        now = time.perf_counter()
+        if now - self._last > LINE_SECONDS:
+            self._last = now
+            left = "" if self.total is None else _left((now - self._expected) / self.done * (self.total - self.done))
+            self._print(f"{self.done} of {self.total} {self.what}{left}")
 
 
 class _BarPhase(Phase):
@@ -133,6 +167,13 @@ class _BarPhase(Phase):
         super().expect(total, what)
         self._progress.update(self._task, total=total, completed=0, description=self.what)
 
-    def advance(self) -> None:
-        super().advance()
+    def advance(self, *, rows: int = 0) -> None:
+        super().advance(rows=rows)
         self._progress.update(self._task, completed=self.done)
+
+    def _print(self, text: str) -> None:
+        self._progress.console.print(f"{self.name:>7}  {text}", markup=False, highlight=False)
+
+
+def _left(seconds: float) -> str:
+    return f", about {seconds:.0f} s left" if seconds < 120.0 else f", about {seconds / 60.0:.0f} min left"

@@ -96,7 +96,9 @@ def reduce(
     parts = (_tiles if by_gram else _coordinates)(train, validation, work)
     heads = [files.load(record, HEAD) for record in (*train, *validation)]
     phase.expect(1, "spectrum and statistics")
-    receipt, *arrays = _FINISH.remote(loss, (len(train), len(validation)), by_gram, *heads, *parts)
+    receipt, *arrays = _FINISH.options(**files.off_spot).remote(
+        loss, (len(train), len(validation)), by_gram, *heads, *parts
+    )
     spectrum, statistics, num_coordinates = fetch(receipt, "Reducing the Gram matrix")
     names = ("train", "validation") if validation else ("train",)
     saving = [files.save(f"tangent/{n}.arrow", a, made_from=key) for n, a in zip(names, arrays, strict=False)]
@@ -162,14 +164,14 @@ def _coordinates(train: Sequence[FileRecord], validation: Sequence[FileRecord], 
         ready[number] = ref
         while added in ready:
             part = ready.pop(added)
-            total = part if total is None else _ADD.remote(total, part)[1]
+            total = part if total is None else _ADD.options(**work.files.off_spot).remote(total, part)[1]
             added += 1
 
     def load(records: Sequence[FileRecord]) -> list[Any]:
         return [work.files.load(record, ROWS) for record in records]
 
     work.fan_out(_MOMENT, lambda number: load(groups[number]), len(groups), "sums of R × R", add)
-    receipt, axes = _BASIS.remote(total)
+    receipt, axes = _BASIS.options(**work.files.off_spot).remote(total)
     work.phase.expect(1, "principal axes")
     fetch(receipt, "Finding the principal axes")
     records = (*train, *validation)

@@ -19,6 +19,9 @@ from raytt.errors import InputError, ResourceError
 PLACEMENT_SECONDS = 60.0
 """How long a worker may wait for free resources that the cluster has in total."""
 
+MARKET_LABEL = "ray.io/market-type"
+"""Ray's own label of nodes: "spot" or "on-demand"."""
+
 _REACH_SECONDS = 10.0
 # The local object store holds the sketched rows a few times over; Ray's default of 30 % of the memory is more than that
 # on large machines, and what does not fit is spilled to disk.
@@ -66,6 +69,9 @@ class WorkerResources:
         """Keywords for ``.options`` of a task or an actor."""
         return {"num_cpus": self.cpus, "num_gpus": self.gpus, "resources": dict(self.custom)}
 
+    def __str__(self) -> str:
+        return _amounts(self.totals())
+
     def totals(self) -> dict[str, float]:
         """In Ray's notation, amounts above 0 only."""
         amounts = {"CPU": float(self.cpus), "GPU": self.gpus, **self.custom}
@@ -95,9 +101,9 @@ class Session:
         fits = self.workers_that_fit(worker)
         if fits < num_workers:
             raise ResourceError(
-                f"Asked for {num_workers} worker{'s' if num_workers > 1 else ''} with {_amounts(worker.totals())} "
-                f"each, but the cluster holds {fits}: {_nodes()}. Ask for fewer or smaller workers (num_workers, "
-                "resources_per_worker, use_gpu), or add nodes first."
+                f"Asked for {num_workers} worker{'s' if num_workers > 1 else ''} with {worker} each, but the cluster "
+                f"holds {fits}: {_nodes()}. Ask for fewer or smaller workers (num_workers, min_workers, "
+                "resources_per_worker, use_gpu), add nodes, or give an autoscaler time to (wait_seconds)."
             )
 
     def whole_machine(self) -> WorkerResources:
@@ -105,6 +111,15 @@ class Session:
         if not self.started_here:
             return WorkerResources()
         return WorkerResources(cpus=int(ray.cluster_resources()["CPU"]))
+
+    def off_spot(self) -> dict[str, Any]:
+        """Keywords for ``.options`` of a task whose loss would cost most: not on nodes that say that they are spot.
+
+        Nothing where every node with a CPU says so: then the work is done there all the same.
+        """
+        lending = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0.0) >= 1.0]
+        spots = [node for node in lending if node.get("Labels", {}).get(MARKET_LABEL) == "spot"]
+        return {"label_selector": {MARKET_LABEL: "!spot"}} if 0 < len(spots) < len(lending) else {}
 
     def near_driver(self) -> dict[str, Any]:
         """Keywords for ``.options`` of an actor that must see what the driver sees: its disk, where that counts."""

@@ -12,13 +12,14 @@ import ray
 import torch
 from numpy.typing import NDArray
 
-from raytt.distributed.dispatch import Item, Limits, Workers, run_tasks
+from raytt.distributed.dispatch import run_tasks
 from raytt.distributed.files import Files
 from raytt.distributed.probe import Block, Probed, Prober, Split, blocks_of, compute
 from raytt.distributed.process import settle
 from raytt.distributed.progress import Phase
 from raytt.distributed.reference import Reference
 from raytt.distributed.session import WorkerResources
+from raytt.distributed.workers import Item, Limits, Workers
 from raytt.dynamics.tangent import Samples
 from raytt.fingerprint import fingerprint
 from raytt.kernel.statistics import statistics_of
@@ -98,7 +99,7 @@ def probe_path(
     if todo or unplaced:
         actor = ray.remote(Prober).options(**resources.options())
         spawn = partial(actor.remote, task_ref, settings, samples["train"], resources.gpus)
-        with Workers(spawn, limits=limits) as workers:
+        with Workers(spawn, asked=str(resources), limits=limits, on_retry=phase.retried) as workers:
             phase.expect(len(todo) + len(unplaced), f"Jacobian rows at {len(points)} tangents of {family}")
 
             def place(number: int, receipt: Any, _: Any) -> None:
@@ -116,6 +117,7 @@ def probe_path(
                 run=run,
                 files=files,
                 phase=phase,
+                num_outputs=probed.facts.num_outputs,
                 points=points,
             )
     shards = [_shards_of(run, blocks, samples, point) for point in points]

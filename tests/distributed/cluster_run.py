@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,18 @@ def slow_forward(net: nn.Module, inputs: Tensor) -> Tensor:
 TASK = raytt.Task(name="tiny", model=model, data=data)
 
 
-def ranking(folder: Path | str, **changes: Any) -> raytt.Ranking:
-    """The ranking, with step times that do not depend on the machine."""
+def ranking(folder: Path | str, *, on_times: Callable[[], None] = lambda: None, **changes: Any) -> raytt.Ranking:
+    """The ranking, with step times that do not depend on the machine; ``on_times`` is called when they are taken."""
 
     def times(_: Any, sizes: list[int], **__: Any) -> dict[int, StepTime]:
+        on_times()
         return {b: StepTime(batch_size=b, seconds=0.1, low=0.1, high=0.1, source="made up") for b in sizes}
 
     prediction.measure_step_times = times  # type: ignore[assignment]
     options: dict[str, Any] = {"task": TASK, "storage_path": folder, "num_workers": 3, "progress": False}
-    return raytt.rank(search_space=SPACE, target=0.6, proj_dim=128, num_paths=2, name="r", reference_steps=20, **(options | changes))
+    return raytt.rank(
+        search_space=SPACE, target=0.6, proj_dim=128, num_paths=2, name="r", reference_steps=20, **(options | changes)
+    )
 
 
 def _kill_when_probing(cluster: Cluster, node: Any, folder: Path) -> None:

@@ -3,206 +3,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 
-from raytt.distributed.dispatch import Item, Limits, Workers, fetch, run_tasks
+from raytt.distributed.dispatch import fetch, run_tasks
 from raytt.errors import InputError, ResourceError, WorkerError
 
 # Workers cannot import test modules.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 pytestmark = pytest.mark.usefixtures("ray_session")
-
-
-def _once(marker: Path) -> bool:
-    """Whether this is the first call with that marker, over all processes."""
-    try:
-        marker.touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
-
-
-class Squarer:
-    """Squares numbers; misbehaves as told."""
-
-    def __init__(self, folder: str, load: Callable[[], None] | None = None) -> None:
-        self._folder = Path(folder)
-        self._load = load
-
-    def place(self) -> None:
-        pass
-
-    def load(self) -> None:
-        if self._load:
-            self._load()
-
-    def pid(self) -> int:
-        return os.getpid()
-
-    def square(self, x: int, trouble: str = "") -> tuple[int, Any]:
-        if trouble == "die once" and _once(self._folder / f"{x}"):
-            os._exit(1)
-        if trouble == "exit once" and _once(self._folder / f"{x}"):
-            raise SystemExit(0)
-        if trouble == "die":
-            os._exit(1)
-        if trouble == "raise once" and _once(self._folder / f"{x}"):
-            raise OSError("a passing trouble")
-        if trouble == "raise":
-            _once(self._folder / f"try-{time.time_ns()}")
-            raise KeyError("always")
-        if trouble == "input":
-            _once(self._folder / f"try-{time.time_ns()}")
-            raise InputError("Labels run to 12.", "Re-number them.")
-        return x * x, [x] * 1000
-
-
-def _run(
-    folder: Path, troubles: dict[int, str], *, count: int = 6, actors: int = 2, load: Any = None, **limits: Any
-) -> dict[int, int]:
-    cls = ray.remote(Squarer)
-    results: dict[int, int] = {}
-
-    def item(x: int) -> Item:
-        return Item(
-            label=f"number {x}",
-            start=lambda actor: actor.square.options(num_returns=2).remote(x, troubles.get(x, "")),
-        )
-
-    def on_done(number: int, receipt: int, refs: Any) -> None:
-        assert number not in results
-        results[number] = receipt
-        assert ray.get(refs[0]) == [number] * 1000
-
-    with Workers(lambda: cls.options(num_cpus=1).remote(str(folder), load), limits=Limits(**limits)) as workers:
-        workers.run([item(x) for x in range(count)], num_actors=actors, on_done=on_done)
-    return results
-
-
-SQUARES = {x: x * x for x in range(6)}
-
-
-@pytest.mark.parametrize("actors", [1, 3])
-def test_all_items_are_done_once(tmp_path: Path, actors: int) -> None:
-    assert _run(tmp_path, {}, actors=actors) == SQUARES
-
-
-def test_no_items(tmp_path: Path) -> None:
-    assert _run(tmp_path, {}, count=0) == {}
-
-
-@pytest.mark.parametrize("trouble", ["die once", "exit once"])
-def test_items_of_a_dead_actor_are_done_by_its_replacement(tmp_path: Path, trouble: str) -> None:
-    assert _run(tmp_path, {0: trouble, 3: trouble}, actors=1) == SQUARES
-
-
-def test_a_passing_error_is_retried(tmp_path: Path) -> None:
-    assert _run(tmp_path, {2: "raise once"}) == SQUARES
-
-
-def test_a_lasting_error_shows_item_and_traceback_after_retries(tmp_path: Path) -> None:
-    with pytest.raises(WorkerError, match="number 2 failed 3 times") as caught:
-        _run(tmp_path, {2: "raise"})
-    assert "KeyError: 'always'" in str(caught.value)
-    assert "in square" in str(caught.value)
-    assert len(list(tmp_path.glob("try-*"))) == 3
-
-
-def test_an_item_that_kills_every_actor_is_given_up(tmp_path: Path) -> None:
-    with pytest.raises(WorkerError, match="number 1 failed 2 times"):
-        _run(tmp_path, {1: "die"}, retries=1, restarts=5)
-
-
-def test_replacements_are_limited(tmp_path: Path) -> None:
-    with pytest.raises(WorkerError, match="more often than they are replaced"):
-        _run(tmp_path, {0: "die"}, actors=1, retries=100, restarts=1)
-
-
-def test_our_own_errors_come_back_as_themselves_without_retry(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
-        _run(tmp_path, {4: "input"})
-    assert type(caught.value) is InputError
-    assert (caught.value.problem, caught.value.remedy) == ("Labels run to 12.", "Re-number them.")
-    assert len(list(tmp_path.glob("try-*"))) == 1
-
-
-def test_a_failing_load_shows_its_traceback(tmp_path: Path) -> None:
-    def load() -> None:
-        raise RuntimeError("weights.bin is not there")
-
-    with pytest.raises(WorkerError, match="could not load the task") as caught:
-        _run(tmp_path, {}, load=load)
-    assert "RuntimeError: weights.bin is not there" in str(caught.value)
-
-
-def test_a_hanging_load_ends(tmp_path: Path) -> None:
-    with pytest.raises(WorkerError, match="building the network"):
-        _run(tmp_path, {}, load=lambda: time.sleep(600), load_seconds=1.0)
-
-
-def test_dying_while_loading_ends(tmp_path: Path) -> None:
-    with pytest.raises(WorkerError, match="All workers died"):
-        _run(tmp_path, {}, load=lambda: os._exit(1), actors=1, restarts=1)
-
-
-def test_an_actor_that_is_never_placed_is_an_error_with_the_resources(tmp_path: Path) -> None:
-    cls = ray.remote(Squarer)
-    item = Item(label="x", start=lambda actor: [actor.square.remote(1)])
-    spawn = partial(cls.options(num_gpus=1).remote, str(tmp_path))
-    with (
-        pytest.raises(ResourceError, match=r"within 2 s: the cluster has CPU: 4"),
-        Workers(spawn, limits=Limits(placement_seconds=2.0)) as workers,
-    ):
-        workers.run([item], num_actors=1, on_done=lambda *_: None)
-
-
-def test_work_goes_on_with_those_that_were_placed(tmp_path: Path) -> None:
-    cls = ray.remote(Squarer)
-    cpus = iter([1, 100])
-    done: list[int] = []
-    items = [Item(label="x", start=lambda actor: [actor.pid.remote()]) for _ in range(4)]
-    with Workers(lambda: cls.options(num_cpus=next(cpus)).remote(str(tmp_path))) as workers:
-        workers.run(items, num_actors=2, on_done=lambda number, *_: done.append(number))
-    assert sorted(done) == [0, 1, 2, 3]
-
-
-def test_actors_stay_for_further_items(tmp_path: Path) -> None:
-    cls = ray.remote(Squarer)
-    spawned: list[int] = []
-    pids: list[int] = []
-
-    def spawn() -> Any:
-        spawned.append(1)
-        return cls.options(num_cpus=1).remote(str(tmp_path))
-
-    def items(count: int) -> list[Item]:
-        return [Item(label="x", start=lambda actor: [actor.pid.remote()]) for _ in range(count)]
-
-    with Workers(spawn) as workers:
-        workers.run(items(1), num_actors=2, on_done=lambda _, pid, __: pids.append(pid))
-        workers.run(items(8), num_actors=2, on_done=lambda _, pid, __: pids.append(pid))
-    assert len(pids) == 9
-    assert pids[0] in pids[1:]
-    assert len(spawned) == 2
-
-
-def _free_cpus() -> float:
-    return float(ray.available_resources().get("CPU", 0.0))
-
-
-def test_actors_are_gone_afterwards(tmp_path: Path) -> None:
-    _run(tmp_path, {})
-    deadline = time.monotonic() + 30
-    while _free_cpus() < 4 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert _free_cpus() == 4
 
 
 @ray.remote(num_cpus=1, max_retries=0)
@@ -265,11 +77,31 @@ def test_lost_inputs_are_submitted_again() -> None:
     assert (attempts, done) == ([0, 1, 2], {0: 8})
 
 
+def test_a_hung_task_is_submitted_again() -> None:
+    attempts: list[int] = []
+
+    @ray.remote(num_cpus=1)
+    def hang() -> int:
+        time.sleep(600)
+        return 0
+
+    def submit(attempt: int) -> Any:
+        attempts.append(attempt)
+        return hang.remote() if attempt == 0 else _double.remote(5)
+
+    done: dict[int, int] = {}
+    others = [lambda attempt: _double.remote(1)]
+    run_tasks([*others, submit], ["x", "y"], on_done=done.__setitem__, hang_seconds=2.0)
+    assert (attempts, done) == ([0, 1], {0: 2, 1: 10})
+    with pytest.raises(WorkerError, match="y hung 2 times"):
+        run_tasks([*others, lambda _: hang.remote()], ["x", "y"], on_done=done.__setitem__, hang_seconds=2.0, retries=1)
+
+
 def test_fetch_names_what_failed() -> None:
     assert fetch(_double.remote(3), "Doubling") == 6
     with pytest.raises(WorkerError, match="Doubling failed"):
         fetch(_double.remote(3, "raise"), "Doubling")
     with pytest.raises(InputError):
         fetch(_double.remote(3, "input"), "Doubling")
-    with pytest.raises(ResourceError, match="within 1 s"):
-        fetch(_double.options(num_gpus=3).remote(3), "Doubling", seconds=1.0)
+    with pytest.raises(ResourceError, match="Asked for GPU: 3, which did not come within 1 s: the cluster has CPU: 4"):
+        fetch(_double.options(num_gpus=3).remote(3), "Doubling", seconds=1.0, asked="GPU: 3")

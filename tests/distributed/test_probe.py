@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from raytt.distributed import shipping
-from raytt.distributed.dispatch import Limits
 from raytt.distributed.files import Clerk, Files
 from raytt.distributed.probe import Probed, blocks_of, probe
 from raytt.distributed.progress import Phase
 from raytt.distributed.session import Session, WorkerResources
+from raytt.distributed.workers import Limits
 from raytt.errors import InputError, StoreError, WorkerError
 from raytt.probe.worker import ProbeSettings, ProbeWorker
 from raytt.store import Run
@@ -166,6 +166,24 @@ def test_an_interrupted_run_goes_on_where_it_was(finished: Path, tmp_path: Path)
     # Blocks 0 to 2 were written; the write of the last of them may have been cut off.
     assert probed.computed in (2, 3)
     assert _hashes(probed) == _hashes(_probe(finished)[0])
+
+
+def test_a_block_that_keeps_failing_is_reported_with_its_samples_and_traceback(tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+    tries.mkdir()
+
+    def forward(model: nn.Module, inputs: Tensor) -> Tensor:
+        if torch.equal(inputs[0], _data()[0][12]):
+            (tries / str(time.time_ns())).touch()
+            raise OSError("the disk is gone")
+        outputs: Tensor = model(inputs)
+        return outputs
+
+    with pytest.raises(WorkerError, match=r"^Probing train samples 12…15 failed 3 times:") as caught:
+        _probe(tmp_path, replace(TASK, forward=forward), num_workers=2)
+    assert "in forward" in str(caught.value)
+    assert "OSError: the disk is gone" in str(caught.value)
+    assert len(list(tries.iterdir())) == 3
 
 
 def test_validation_is_added_to_a_run_without(finished: Path, tmp_path: Path) -> None:

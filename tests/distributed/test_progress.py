@@ -52,10 +52,42 @@ def test_a_log_hears_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     stream = io.StringIO()
     with Reporter(stream).phase("probe", "x") as phase:
+        phase.expect(2, "blocks")
+        phase.advance()
+        phase.advance()
+    assert re.sub(r"\d+ s", "X s", stream.getvalue()).splitlines()[1:3] == [
+        "  probe  1 of 2 blocks, about X s left",
+        "  probe  2 of 2 blocks, about X s left",
+    ]
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), _Terminal()])
+def test_what_is_done_again_is_said_and_counted(stream: io.StringIO) -> None:
+    heard: list[tuple[str, int, int | None, int]] = []
+
+    class Counter:
+        retries = 0
+
+        def expected(self, phase: str, total: int) -> None:
+            heard.append((phase, 0, total, 0))
+
+        def advanced(self, phase: str, done: int, total: int | None, rows: int) -> None:
+            heard.append((phase, done, total, rows))
+
+        def retried(self) -> None:
+            self.retries += 1
+
+    reporter = Reporter(stream)
+    with reporter.phase("start", "x") as phase:
+        phase.advance()
+    reporter.meter = meter = Counter()
+    with reporter.phase("probe", "x") as phase:
         phase.expect(2)
-        phase.advance()
-        phase.advance()
-    assert "  probe  1 of 2\n  probe  2 of 2\n" in stream.getvalue()
+        phase.advance(rows=40)
+        phase.retried("Block [3] failed and is tried again.")
+    assert heard == [("probe", 0, 2, 0), ("probe", 1, 2, 40)]
+    assert meter.retries == 1
+    assert "  probe  Block [3] failed and is tried again." in stream.getvalue()
 
 
 def test_a_terminal_gets_a_full_bar() -> None:
