@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.special import ndtr, ndtri
 
 from raytt.forecast import COVERAGE, Status
-from raytt.pricing.machine import Machine
+from raytt.pricing.machine import Machine, machines
 from raytt.pricing.quote import Quote, quote
 from raytt.pricing.terms import Terms
-from raytt.ranking import Entry
+from raytt.ranking import Entry, Ranking
 
 _Z = float(ndtri(0.5 + COVERAGE / 2.0))
 
@@ -48,6 +48,11 @@ class Plan:
     def trusted(self) -> bool:
         """Whether its forecast is."""
         return self.entry.forecast.status is not Status.UNTRUSTED
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether some simulated runs never got there, so that how long the slowest take is not known."""
+        return self.quote.low is not None and self.quote.high is None
 
     def bound(self, *, budget_usd: float | None = None, deadline: float | None = None) -> float:
         """Longest training time that keeps to both, seconds; infinite for neither, or where nothing is paid."""
@@ -109,6 +114,8 @@ class Remedy:
 class Decision:
     """The answer to "what shall I run, and where?"."""
 
+    terms: Terms
+    """What was asked."""
     plans: tuple[Plan, ...]
     """All, cheapest first (fastest first where nothing is priced); those of untrusted forecasts last."""
     cheapest: Plan | None
@@ -116,7 +123,7 @@ class Decision:
     fastest: Plan | None
     """The fastest that keeps to them."""
     front: tuple[Plan, ...]
-    """Those to which no other is both faster and cheaper, fastest first; without the untrusted."""
+    """Those to which no other is both faster and cheaper, fastest first; without the untrusted unless all are."""
     tries: int | None
     """How many of the best could be trained one after the other, each where it is cheapest, within budget and deadline;
     None without either."""
@@ -126,6 +133,8 @@ class Decision:
     """What they take together, seconds."""
     remedies: tuple[Remedy, ...]
     """Where nothing fits: the least changes with which something would; none where nothing ever does."""
+    notes: tuple[str, ...] = ()
+    """What the user must know about the machines."""
 
     @property
     def fits(self) -> bool:
@@ -146,15 +155,23 @@ def decide(entries: Sequence[Entry], machines: Sequence[Machine], terms: Terms) 
     bounded = terms.budget_usd is not None or terms.deadline is not None
     costs = [p.usd for p in tried]
     return Decision(
+        terms=terms,
         plans=tuple(plans),
         cheapest=min(chosen, key=_by_cost, default=None),
         fastest=min(chosen, key=_by_time, default=None),
-        front=_front([p for p in plans if p.trusted]),
+        front=_front([p for p in plans if p.trusted] or plans),
         tries=len(tried) if bounded else None,
         tries_usd=math.fsum(c for c in costs if c is not None) if any(c is not None for c in costs) else None,
         tries_seconds=math.fsum(p.seconds for p in tried),
         remedies=() if fitting else _remedies(plans, terms),
     )
+
+
+def decide_for(ranking: Ranking, terms: Terms) -> Decision:
+    """Decide among the candidates of a finished ranking, on the machines of ``terms``."""
+    sizes = [entry.candidate.batch_size for entry in ranking.entries]
+    pool, notes = machines(terms, ranking.timing, sizes, usd_per_hour=ranking.provenance.usd_per_hour)
+    return replace(decide(ranking.entries, pool, terms), notes=notes)
 
 
 def _plan(entry: Entry, machine: Machine) -> Plan | None:

@@ -7,12 +7,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raytt.bands import FILE as CURVES_FILE
+from raytt.bands import Band, band_of, to_arrays
 from raytt.candidates import Candidate
 from raytt.data import choose_subsample
 from raytt.distributed import ray_data, shipping
@@ -24,12 +27,16 @@ from raytt.distributed.reduce import reduce
 from raytt.distributed.session import WorkerResources, connect
 from raytt.distributed.solve import Simulation, Solvers
 from raytt.distributed.timing import measure_step_times
+from raytt.distributed.work import measure_work
 from raytt.dynamics.simulate import Method
 from raytt.errors import InputError
 from raytt.forecast import Forecast, check_target, forecast, needs_full_batch, reaches
 from raytt.kernel.statistics import Statistics
 from raytt.losses import as_loss
+from raytt.pricing.catalog import warn_of_age
+from raytt.pricing.machine import Timing, leading, machines
 from raytt.pricing.quote import check_price
+from raytt.pricing.terms import Terms
 from raytt.probe.worker import ProbeSettings
 from raytt.ranking import Provenance, Ranking, rank_candidates
 from raytt.store import Run
@@ -57,6 +64,7 @@ def rank(
     storage_path: str | Path = "runs",
     name: str | None = None,
     usd_per_hour: float | None = None,
+    terms: Terms | None = None,
     max_epochs: float = 20.0,
     num_paths: int = 8,
     method: Method = "sgd",
@@ -79,6 +87,7 @@ def rank(
         storage_path: Where run directories are kept: a path, or a URI such as ``s3://bucket/path``.
         name: Name of the run. One that exists is continued: what is done is used again. None makes a new one.
         usd_per_hour: Price of the training machine.
+        terms: Machines to price the candidates on instead, a budget, a deadline: see `Terms.of`.
         max_epochs: Budget of configurations that bring none, in passes over the whole training set.
         num_paths: Simulated runs per configuration, P.
         method: ``"sgd"``, the optimizer's own steps, or ``"sde"``, a stochastic differential equation.
@@ -92,6 +101,7 @@ def rank(
     """
     _check_numbers(num_workers=num_workers, num_paths=num_paths, max_epochs=max_epochs, method=method, seed=seed)
     check_price(usd_per_hour)
+    terms = terms or Terms()
     loss, goal = as_loss(task.loss), Target.parse(target)
     check_target(goal, loss=loss, has_validation=task.validation is not None)
     drawn = draw(search_space, num_candidates=num_candidates, seed=seed)
@@ -138,12 +148,17 @@ def rank(
             sizes = [c.batch_size for c in drawn.candidates]
             timed_ref = task_ref if data.timed is data.probed else shipping.put(data.timed)
             machine = worker if resources_per_worker or use_gpu else session.whole_machine()
-            step_times = measure_step_times(timed_ref, sizes, resources=machine, run=run, phase=phase)
+            timed = measure_step_times(timed_ref, sizes, resources=machine, run=run, phase=phase)
+            work, work_notes = measure_work(timed_ref, sizes, run=run, phase=phase)
+            timing = Timing(timed=timed, work=work)
+            pool, price_notes = machines(terms, timing, sizes, usd_per_hour=usd_per_hour)
+            trained_on = leading(pool, sizes, price_notes)
+            step_times = trained_on.step_times
         with reporter.phase("solve", "simulations") as phase:
             simulation = Simulation(loss=loss, target=goal, method=method, num_paths=num_paths, seed=seed)
             budgets = {c: c.budget(num_samples=data.num_full, default_epochs=max_epochs) for c in drawn.candidates}
             solvers = Solvers(reduced, num_workers=num_solvers, run=run, files=files)
-            forecasts = _forecast_all(budgets, simulation, solvers, data, reduced.statistics, phase)
+            forecasts, bands = _forecast_all(budgets, simulation, solvers, data, reduced.statistics, phase)
     with reporter.phase("rank", "forecasts and prices"):
         entries = rank_candidates(
             drawn.candidates,
@@ -151,7 +166,7 @@ def rank(
             budgets=[budgets[c] for c in drawn.candidates],
             step_times=step_times,
             num_samples_full=data.num_full,
-            usd_per_hour=usd_per_hour,
+            usd_per_hour=trained_on.usd_per_hour,
         )
     limit = reduced.statistics.stability_limit()
     ranking = Ranking(
@@ -160,7 +175,13 @@ def rank(
         target=goal,
         entries=entries,
         phases=reporter.seconds,
-        notes=(*drawn.notes, *probed.facts.notes),
+        notes=(
+            *drawn.notes,
+            *probed.facts.notes,
+            *(work_notes if terms.offers else ()),
+            *price_notes,
+            *warn_of_age(terms.offers, datetime.now(UTC).date()),
+        ),
         provenance=Provenance(
             num_samples=data.num,
             num_samples_full=data.num_full,
@@ -171,11 +192,16 @@ def rank(
             num_paths=num_paths,
             initial_loss=start,
             stability_limit=limit if math.isfinite(limit) else None,
-            usd_per_hour=usd_per_hour,
+            usd_per_hour=trained_on.usd_per_hour,
+            machine=trained_on.name,
             step_seconds={size: step_times[size].seconds for size in sorted(step_times)},
             step_source="; ".join(dict.fromkeys(step_times[size].source for size in sorted(step_times))),
         ),
+        timing=timing,
+        terms=terms,
     )
+    curves = to_arrays({entry.candidate: bands[entry.candidate] for entry in entries})
+    run.record(run.storage.write_arrays(CURVES_FILE, curves, made_from=reduced.train.made_from))
     run.write_json("ranking.json", ranking.to_json(), made_from=reduced.train.made_from)
     reporter.say(f"Kept in {run.storage.root}; give --name {run.name} to go on from there.")
     return ranking
@@ -235,7 +261,7 @@ def _forecast_all(
     data: _Data,
     statistics: Statistics,
     phase: Phase,
-) -> dict[Candidate, Forecast]:
+) -> tuple[dict[Candidate, Forecast], dict[Candidate, Band]]:
     """Simulate all candidates, and without noise once more those for which it is in doubt whether noise is to blame."""
     target = simulation.target
     rows = solvers.solve(budgets, simulation, phase)
@@ -253,7 +279,8 @@ def _forecast_all(
         )
     }
     quiet = solvers.solve(doubtful, replace(simulation, full_batch=True), phase)
-    return {
+    bands = {c: band_of(rows[c].curves, rows[c].number, budget=budget) for c, budget in budgets.items()}
+    forecasts = {
         c: forecast(
             rows[c].curves,
             rows[c].number,
@@ -275,6 +302,7 @@ def _forecast_all(
         )
         for c, budget in budgets.items()
     }
+    return forecasts, bands
 
 
 def _check_numbers(*, num_workers: int | None, num_paths: int, max_epochs: float, method: str, seed: int) -> None:

@@ -165,6 +165,25 @@ class Run:
             run._load()
         return run
 
+    @classmethod
+    def find(cls, place: str | Path) -> Run:
+        """The run directory at a path or URI, only to be read: nothing is made or written.
+
+        Raises:
+            StoreError: If there is none, or its manifest cannot be read.
+        """
+        text = str(place).rstrip("/")
+        root = text if "://" in text else str(Path(text).expanduser().resolve())
+        run = cls(storage=Storage(root=root), name=root.rsplit("/", 1)[-1])
+        try:
+            there = run.storage.exists(_MANIFEST)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"Cannot look into {root}: {error}") from error
+        if not there:
+            raise StoreError(f"{root} is no run directory: it has no {_MANIFEST}. Give the path that `rank` printed.")
+        run._load()
+        return run
+
     def check_inputs(self, section: str, facts: Facts) -> None:
         """Note the facts that results depend on; refuse others than those of an earlier run of the same name.
 

@@ -13,6 +13,7 @@ from fakes import example_ranking
 import raytt
 from raytt import cli, pipeline
 from raytt.errors import ResourceError
+from raytt.pricing.terms import Terms
 from raytt.target import Target
 
 TASK = """
@@ -81,6 +82,7 @@ def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> No
         "address": None,
         "storage_path": "runs",
         "usd_per_hour": None,
+        "terms": Terms(),
         "max_epochs": 20.0,
         "num_paths": 8,
         "method": "sgd",
@@ -90,17 +92,21 @@ def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> No
 def test_defaults_are_those_of_the_function() -> None:
     function = inspect.signature(pipeline.rank).parameters
     command = inspect.signature(cli.rank).parameters
+    # These become one argument.
+    options = inspect.signature(Terms.of).parameters.keys() | {"price"}
     renamed = {"candidates": "num_candidates"}
     for name, parameter in command.items():
         # The task's own target and a name made from its task come in between.
-        if name not in ("task", "target", "name", "json_file"):
+        if name not in ("task", "target", "name", "json_file", *options):
             assert parameter.default == function[renamed.get(name, name)].default, name
 
 
 def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) -> None:
     options = (
         "--candidates 200 --target accuracy=0.9 --seed 7 --proj-dim 128 --samples 64 --num-workers 3 --use-gpu "
-        "--address auto --storage-path there --name this --usd-per-hour 1.5 --max-epochs 2.5 --num-paths 4 --method sde"
+        "--address auto --storage-path there --name this --usd-per-hour 1.5 --max-epochs 2.5 --num-paths 4 "
+        "--method sde --price aws:g6.xlarge --price aws:g5.xlarge:spot --gpus 1 --gpus 2 --efficiency 0.9 "
+        "--seconds-per-step 32=0.1 --budget-usd 40 --deadline 12h --confidence 0.8"
     )
     assert run(monkeypatch, "rank", task_file, *options.split()) == 0
     (call,) = fake.calls
@@ -117,6 +123,15 @@ def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) 
         "storage_path": "there",
         "name": "this",
         "usd_per_hour": 1.5,
+        "terms": Terms.of(
+            prices=["aws:g6.xlarge", "aws:g5.xlarge:spot"],
+            gpus=[1, 2],
+            efficiency=0.9,
+            seconds_per_step="32=0.1",
+            budget_usd=40,
+            deadline="12h",
+            confidence=0.8,
+        ),
         "max_epochs": 2.5,
         "num_paths": 4,
         "method": "sde",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from raytt.errors import InputError
 from raytt.pricing.catalog import Offer
 from raytt.pricing.hardware import accelerator_of_device, accelerators
 from raytt.pricing.step_time import Origin, StepTime
@@ -96,6 +97,23 @@ def machines(
                 f"whole, but training uses {max(terms.gpus)}: see --gpus."
             )
     return tuple(found), tuple(notes)
+
+
+def leading(pool: Sequence[Machine], batch_sizes: Iterable[int], notes: Sequence[str] = ()) -> Machine:
+    """The first machine on which the time of a step is known for every batch size: candidates are ranked there.
+
+    Raises:
+        InputError: If there is none.
+    """
+    needed = set(batch_sizes)
+    for machine in pool:
+        if needed <= set(machine.step_times):
+            return machine
+    raise InputError(
+        "On none of the machines is the time of a step known for every batch size "
+        f"({', '.join(map(str, sorted(needed)))}).",
+        " ".join(notes) or "Give your own figures with --seconds-per-step, and no more GPUs than the smallest batch.",
+    )
 
 
 def _step_time(offer: Offer | None, batch_size: int, own: Sequence[OwnTime], timing: Timing) -> StepTime | None:

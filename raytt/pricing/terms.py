@@ -10,7 +10,6 @@ from pathlib import Path
 
 from raytt.errors import InputError
 from raytt.pricing.catalog import Offer, find_offer, load_catalog
-from raytt.pricing.quote import check_price
 
 THIS_MACHINE = "this machine"
 """Name of the machine on which steps were timed."""
@@ -108,48 +107,52 @@ class Terms:
         *,
         prices: str | Sequence[str] = (),
         catalog: str | Path | None = None,
-        gpus: Sequence[int] = (1,),
+        gpus: Sequence[int] = (),
         efficiency: float | str | None = None,
         seconds_per_step: str | float | Sequence[str | float] = (),
         budget_usd: float | None = None,
         deadline: float | str | None = None,
-        confidence: float = 0.5,
+        confidence: float | None = None,
+        base: Terms | None = None,
     ) -> Terms:
         """Terms from what a user writes.
 
         Args:
             prices: Machines to choose from: ``aws:g6.xlarge``, ``aws:g5.xlarge:spot``, ``aws:g6.xlarge@us-east-1``.
             catalog: A CSV file with prices of your own, see `raytt.pricing.catalog`.
-            gpus: Numbers of GPUs to train on.
+            gpus: Numbers of GPUs to train on; one unless given.
             efficiency: Of data-parallel training: ``0.9`` or ``"0.8..0.95"``.
             seconds_per_step: Your own figures: ``0.12``, ``"32=0.12"``, ``"aws:g6.xlarge/32=0.10..0.14"``.
             budget_usd: Most that training may cost.
             deadline: Longest that it may take: seconds, or ``"12h"``, ``"1h30min"``, ``"2d"``.
-            confidence: Probability with which both must be kept.
+            confidence: Probability with which both must be kept; ½ unless given.
+            base: Terms that hold for what is not given.
 
         Raises:
             InputError: If one of them cannot be read, or the catalog has no such price.
         """
-        table = load_catalog(catalog)
+        base = base or cls()
         wanted = [prices] if isinstance(prices, str) else list(prices)
         own = [seconds_per_step] if isinstance(seconds_per_step, str | float | int) else list(seconds_per_step)
-        offers = tuple(find_offer(table, spec) for spec in dict.fromkeys(wanted))
-        own_times = tuple(OwnTime.parse(str(text)) for text in own)
+        offers, own_times = base.offers, tuple(OwnTime.parse(str(text)) for text in own)
+        if wanted or catalog is not None:
+            table = load_catalog(catalog)
+            offers = tuple(find_offer(table, spec) for spec in dict.fromkeys(wanted)) or offers
+        names = [offer.name for offer in offers] or [THIS_MACHINE]
         for time in own_times:
-            if time.machine is not None and time.machine not in {THIS_MACHINE, *(offer.name for offer in offers)}:
+            if time.machine is not None and time.machine not in names:
                 raise InputError(
                     f"Seconds per step were given for {time.machine!r}, which is none of the machines asked for.",
-                    f"Machines: {', '.join(offer.name for offer in offers) or THIS_MACHINE}.",
+                    f"Machines: {', '.join(names)}.",
                 )
-        check_price(budget_usd)
         return cls(
             offers=offers,
-            gpus=tuple(dict.fromkeys(gpus)),
-            efficiency=None if efficiency is None else _interval(efficiency),
-            own_times=own_times,
-            budget_usd=budget_usd,
-            deadline=None if deadline is None else parse_duration(deadline),
-            confidence=confidence,
+            gpus=tuple(dict.fromkeys(gpus)) or base.gpus,
+            efficiency=base.efficiency if efficiency is None else _interval(efficiency),
+            own_times=own_times or base.own_times,
+            budget_usd=base.budget_usd if budget_usd is None else budget_usd,
+            deadline=base.deadline if deadline is None else parse_duration(deadline),
+            confidence=base.confidence if confidence is None else confidence,
         )
 
 

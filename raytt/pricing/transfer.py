@@ -19,6 +19,9 @@ from raytt.pricing.work import StepWork
 
 UTILISATION = (0.25, 0.5)
 """Share of the roofline that training reaches, assumed."""
+DISPATCH_SECONDS = (5e-6, 25e-6)
+"""What the host spends on starting one operation, seconds (jiahuanglin.xyz, *From PyTorch op to kernel launch*: about 5
+to 25 µs in eager mode). Small networks wait for it."""
 TRANSFER_ERROR = 0.118
 """Mean relative error that Habitat reports for whole training steps: an interval is never narrower."""
 
@@ -46,7 +49,8 @@ def transfer(timed: StepTime, work: StepWork, source: Accelerator, destination: 
     """A timed step moved to another accelerator; None where no peak rate is known for its arithmetic.
 
     The interval holds both extremes, all memory traffic (γ = 1) and all arithmetic (γ = 0), and `TRANSFER_ERROR`.
-    Loading of data moves along with the rest, as if the host were as much faster.
+    Loading of data moves along with the rest, as if the host were as much faster; starting the operations does not, and
+    bounds the time from below.
     """
     from_rate, to_rate = peak_rate(work, source), peak_rate(work, destination)
     if from_rate is None or to_rate is None:
@@ -54,11 +58,12 @@ def transfer(timed: StepTime, work: StepWork, source: Accelerator, destination: 
     by_memory, by_compute = source.bandwidth / destination.bandwidth, from_rate / to_rate
     share = memory_share(work.flops / work.num_bytes, to_rate / destination.bandwidth)
     factor = by_memory**share * by_compute ** (1.0 - share)
+    floor = min(timed.low, work.num_operations * DISPATCH_SECONDS[0])
     return StepTime(
         batch_size=timed.batch_size,
-        seconds=timed.seconds * factor,
-        low=timed.low * min(by_memory, by_compute, factor / (1.0 + TRANSFER_ERROR)),
-        high=timed.high * max(by_memory, by_compute, factor * (1.0 + TRANSFER_ERROR)),
+        seconds=max(floor, timed.seconds * factor),
+        low=max(floor, timed.low * min(by_memory, by_compute, factor / (1.0 + TRANSFER_ERROR))),
+        high=max(floor, timed.high * max(by_memory, by_compute, factor * (1.0 + TRANSFER_ERROR))),
         source=f"timed on {source.name} ({timed.source}), moved to {destination.name} by wave scaling with γ = "
         f"{share:.2f}",
         origin=Origin.TRANSFERRED,
@@ -68,21 +73,25 @@ def transfer(timed: StepTime, work: StepWork, source: Accelerator, destination: 
 def from_work(
     work: StepWork, accelerator: Accelerator, utilisation: tuple[float, float] = UTILISATION
 ) -> StepTime | None:
-    """The roofline over the utilisation, in the middle (geometrically) of its interval; None without a known peak.
+    """The roofline over the utilisation, or starting the operations one by one where that takes longer; the middle
+    (geometrically) of the interval. None without a known peak.
 
-    Starting kernels and loading data come on top and are not in it: for small networks it is too low.
+    Loading of data comes on top and is not in it.
     """
     rate = peak_rate(work, accelerator)
     if rate is None:
         return None
     least, most = utilisation
     best = max(work.flops / rate, work.num_bytes / accelerator.bandwidth)
+    low = max(best / most, work.num_operations * DISPATCH_SECONDS[0])
+    high = max(best / least, work.num_operations * DISPATCH_SECONDS[1])
     return StepTime(
         batch_size=work.batch_size,
-        seconds=best / math.sqrt(least * most),
-        low=best / most,
-        high=best / least,
-        source=f"{work.flops:.3g} operations and {work.num_bytes:.3g} bytes per step at {least:.0%}–{most:.0%} of the "
-        f"peak of {accelerator.name}, without starting kernels and loading data",
+        seconds=math.sqrt(low * high),
+        low=low,
+        high=high,
+        source=f"estimated from {work.flops:.2g} floating-point operations and {work.num_bytes:.2g} bytes at "
+        f"{least:.0%}–{most:.0%} of the peak of {accelerator.name}, and {work.num_operations:,} kernels at "
+        f"{1e6 * DISPATCH_SECONDS[0]:g}–{1e6 * DISPATCH_SECONDS[1]:g} µs, without loading data",
         origin=Origin.COUNTED,
     )

@@ -44,6 +44,8 @@ class StepWork:
     """Of all other products."""
     num_bytes: float
     """Bytes read and written."""
+    num_operations: int
+    """Operations that are started one by one, forward and backward, views left out."""
     dtype: str
     """Of the weights that train: "float32", "bfloat16", …"""
 
@@ -82,6 +84,7 @@ def _between(size: int, first: StepWork, last: StepWork | None = None) -> StepWo
         conv_flops=(1 - share) * first.conv_flops + share * last.conv_flops,
         other_flops=(1 - share) * first.other_flops + share * last.other_flops,
         num_bytes=(1 - share) * first.num_bytes + share * last.num_bytes,
+        num_operations=max(first.num_operations, last.num_operations),
         dtype=first.dtype,
     )
 
@@ -123,6 +126,7 @@ def _count(task: Task, model: PreparedModel, inputs: Inputs, targets: Tensor, si
         conv_flops=float(conv),
         other_flops=float(sum(by_operation.values()) - conv),
         num_bytes=float(traffic.num_bytes + update),
+        num_operations=traffic.num_operations,
         dtype=str(next(iter(model.trainable.values())).dtype).removeprefix("torch."),
     )
 
@@ -147,17 +151,18 @@ def _convolution_backward_flops(
 
 
 class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the sizes of what operations read and write."""
+    """Adds up the sizes of what operations read and write, and counts them."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.num_bytes = 0
+        self.num_bytes = self.num_operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         aliases = [returned.alias_info for returned in func._schema.returns]
         if func.namespace == "aten" and not any(alias is not None and not alias.is_write for alias in aliases):
             moved = (*tree_leaves((args, kwargs)), *tree_leaves(result))
+            self.num_operations += 1
             self.num_bytes += sum(t.numel() * t.element_size() for t in moved if isinstance(t, Tensor))
         return result
 

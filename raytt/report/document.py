@@ -10,6 +10,7 @@ from raytt.candidates import Candidate
 from raytt.forecast import Forecast, Status
 from raytt.pricing.quote import Quote
 from raytt.ranking import Entry, Provenance, Ranking
+from raytt.report.pricing_document import terms_from_json, terms_to_json, timing_from_json, timing_to_json
 from raytt.target import Target
 
 
@@ -28,6 +29,8 @@ def to_json(ranking: Ranking) -> dict[str, Any]:
         "candidates": [_entry_to_json(entry) for entry in ranking.entries],
         "notes": list(ranking.notes),
         "provenance": provenance,
+        "timing": timing_to_json(ranking.timing),
+        "terms": terms_to_json(ranking.terms),
     }
 
 
@@ -48,6 +51,8 @@ def from_json(data: Mapping[str, Any]) -> Ranking:
         entries=tuple(_entry_from_json(entry) for entry in data["candidates"]),
         notes=tuple(data["notes"]),
         provenance=Provenance(**provenance, step_seconds=step_seconds),
+        timing=timing_from_json(data.get("timing", {})),
+        terms=terms_from_json(data.get("terms", {})),
     )
 
 

@@ -25,7 +25,10 @@ L4 = Offer(
 H100 = replace(L4, instance_type="h100", accelerator="H100", accelerator_count=8, usd_per_hour=50.0)
 ODD = replace(L4, instance_type="odd", accelerator="X1")
 WORK = {
-    b: StepWork(batch_size=b, conv_flops=0.0, other_flops=1e12 * b, num_bytes=1e9 * b, dtype="float32") for b in (4, 8)
+    b: StepWork(
+        batch_size=b, conv_flops=0.0, other_flops=1e12 * b, num_bytes=1e9 * b, num_operations=9, dtype="float32"
+    )
+    for b in (4, 8)
 }
 
 

@@ -15,8 +15,17 @@ FAST = replace(SLOW, name="fast", bandwidth=2e9, fp32=8e12, tf32=16e12, bf16=32e
 TIMED = StepTime(batch_size=8, seconds=1.0, low=0.9, high=1.2, source="timed")
 
 
-def work(conv: float = 0.0, other: float = 1e9, num_bytes: float = 1e6, dtype: str = "float32") -> StepWork:
-    return StepWork(batch_size=8, conv_flops=conv, other_flops=other, num_bytes=num_bytes, dtype=dtype)
+def work(
+    conv: float = 0.0, other: float = 1e9, num_bytes: float = 1e6, dtype: str = "float32", num_operations: int = 0
+) -> StepWork:
+    return StepWork(
+        batch_size=8,
+        conv_flops=conv,
+        other_flops=other,
+        num_bytes=num_bytes,
+        dtype=dtype,
+        num_operations=num_operations,
+    )
 
 
 def test_peak_rate_is_operations_over_the_time_they_take() -> None:
@@ -73,6 +82,21 @@ def test_roofline_of_counted_work() -> None:
     assert bound_by_memory is not None
     assert (bound_by_memory.low, bound_by_memory.high) == (2.0, 4.0)
     assert from_work(work(dtype="int8"), SLOW) is None
+
+
+def test_small_networks_wait_for_the_host() -> None:
+    found = from_work(work(num_operations=1000), SLOW)
+    assert found is not None
+    # 1,000 operations at 5 to 25 µs, where arithmetic takes 2 to 4 ms.
+    assert (found.low, found.high) == (pytest.approx(5e-3), pytest.approx(25e-3))
+    assert found.seconds == pytest.approx(math.sqrt(5e-3 * 25e-3))
+    # Nor does a faster card start them sooner; a step that was timed below that is believed.
+    slow_host = transfer(TIMED, work(other=1e15, num_operations=100_000), SLOW, FAST)
+    assert slow_host is not None
+    assert slow_host.seconds == slow_host.low == pytest.approx(0.5)
+    believed = transfer(TIMED, work(other=1e15, num_operations=10**9), SLOW, FAST)
+    assert believed is not None
+    assert believed.seconds == pytest.approx(0.9)
 
 
 def test_real_cards_keep_their_order() -> None:

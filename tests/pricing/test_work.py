@@ -68,6 +68,17 @@ def test_fused_attention_is_counted() -> None:
     assert work.other_flops == projections + attention
 
 
+def test_operations_are_counted_whatever_the_batch() -> None:
+    found = count_work(linear_task(), [2, 10])
+    # Two products forward and three backward, and those of the loss.
+    assert 5 < found[2].num_operations < 40
+    assert found[2].num_operations == found[10].num_operations
+    deeper = task(lambda: nn.Sequential(*[nn.Linear(7, 7, bias=False) for _ in range(4)]), (torch.zeros(10, 7), LABELS))
+    two = task(lambda: nn.Sequential(*[nn.Linear(7, 7, bias=False) for _ in range(2)]), (torch.zeros(10, 7), LABELS))
+    # A product forward and two backward for each layer more.
+    assert count_work(deeper, [2])[2].num_operations - count_work(two, [2])[2].num_operations == 2 * 3
+
+
 def test_bytes_of_one_linear_layer() -> None:
     def net() -> nn.Module:
         return nn.Linear(100, CLASSES, bias=False)
@@ -117,4 +128,4 @@ def test_networks_that_look_at_values_say_so() -> None:
 
 def test_work_is_positive() -> None:
     with pytest.raises(ValueError, match="work of"):
-        StepWork(batch_size=1, conv_flops=1.0, other_flops=0.0, num_bytes=0.0, dtype="float32")
+        StepWork(batch_size=1, conv_flops=1.0, other_flops=0.0, num_bytes=0.0, num_operations=1, dtype="float32")
