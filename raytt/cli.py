@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from raytt.commands import budget, options, report
+from raytt.commands import budget, doctor, export, init, options, report
 from raytt.errors import RayttError
 
 EXIT_ERROR = 2
@@ -180,7 +180,8 @@ def rank(
         ranking.save(json_file)
 
 
-for _name, _module in {"budget": budget, "report": report}.items():
+_COMMANDS = {"budget": budget, "report": report, "export": export, "init": init, "doctor": doctor}
+for _name, _module in _COMMANDS.items():
     app.command(_name, epilog=_module.EXAMPLES)(_module.command)
 
 

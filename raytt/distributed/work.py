@@ -12,7 +12,7 @@ from raytt.distributed.dispatch import fetch
 from raytt.distributed.process import settle
 from raytt.distributed.progress import Phase
 from raytt.fingerprint import fingerprint
-from raytt.pricing.work import StepWork, count_work
+from raytt.pricing.work import StepWork
 from raytt.store import Run
 from raytt.task import Task
 
@@ -20,6 +20,9 @@ from raytt.task import Task
 def _count(task: Task, batch_sizes: Sequence[int]) -> dict[int, StepWork] | str:
     """The work by batch size, or why it cannot be counted."""
     settle(threads=1, gpus=0)
+    # Takes seconds to import, and is wanted only here.
+    from raytt.pricing.count import count_work
+
     try:
         return count_work(task, batch_sizes)
     except Exception as error:

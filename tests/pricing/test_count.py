@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raytt.pricing.work import UPDATE_ACCESSES, StepWork, count_work
+from raytt.pricing.count import UPDATE_ACCESSES, count_work
+from raytt.pricing.work import StepWork
 from raytt.task import Task
 
 CLASSES = 5
