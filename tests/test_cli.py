@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fakes import example_ranking
+from typer.testing import CliRunner
 
 import raytt
 from raytt import cli, pipeline
@@ -211,10 +212,25 @@ def test_version(monkeypatch: Any, capsys: Any) -> None:
     assert capsys.readouterr().out.startswith("raytt 0.")
 
 
-@pytest.mark.parametrize("command", [["--help"], ["rank", "--help"]])
-def test_help_shows_examples(monkeypatch: Any, capsys: Any, command: list[str]) -> None:
-    assert run(monkeypatch, *command) == 0
-    assert "raytt rank raytt.examples.digits" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("raytt bu", ["budget"]),
+        ("raytt budget --pri", ["--price"]),
+        ("raytt budget runs/mine --price azure:NC24", ["azure:NC24ads_A100_v4", "azure:NC24ads_A100_v4:spot"]),
+    ],
+)
+def test_shells_complete_commands_options_and_machines(words: str, completed: list[str]) -> None:
+    env = {"_RAYTT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    result = CliRunner().invoke(cli.app, [], prog_name="raytt", env=env)
+    assert result.stdout.split() == completed
+
+
+@pytest.mark.parametrize("command", ["", "rank", "budget", "report", "export", "init", "doctor"])
+def test_help_shows_examples(monkeypatch: Any, capsys: Any, command: str) -> None:
+    assert run(monkeypatch, *command.split(), "--help") == 0
+    examples = capsys.readouterr().out.partition("Examples")[2]
+    assert f"raytt {command}" in examples
 
 
 def test_help_needs_neither_torch_nor_ray() -> None:

@@ -37,8 +37,7 @@ def command(
 ) -> None:
     """What to run, where, and for how much: answered from a finished run.
 
-    What is not given is as the run was asked: machines, budget, deadline. A run that was asked for no machine has the
-    one on which its steps were timed.
+    What is not given is as the run was asked; a run asked for no machine has the one on which it was timed.
     """
     from datetime import UTC, datetime
 

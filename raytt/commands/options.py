@@ -9,6 +9,16 @@ import typer
 
 _PANEL = "Money and time"
 
+
+def machine_names(incomplete: str) -> list[str]:
+    """Machines of the catalog that comes with raytt, for completion in a shell."""
+    from raytt.pricing.catalog import load_catalog
+
+    rows = load_catalog()
+    names = [offer.name for row in rows for spot in (False, True) if (offer := row.offer(spot=spot)) is not None]
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
 Price = Annotated[
     list[str] | None,
     typer.Option(
@@ -17,6 +27,7 @@ Price = Annotated[
         "compare machines.",
         show_default=False,
         rich_help_panel=_PANEL,
+        autocompletion=machine_names,
     ),
 ]
 Catalog = Annotated[
