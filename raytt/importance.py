@@ -20,6 +20,8 @@ from raytt.candidates import Candidate
 
 MOST_GROUPS = 4
 """Groups into which numbers with more values than that are put."""
+LEAST = 8
+"""Candidates below which nothing is said: a few points are explained by anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +38,15 @@ def importances(candidates: Sequence[Candidate], seconds: Sequence[float]) -> tu
     """Hyperparameters that differ between candidates, the one that explains most first.
 
     Args:
-        candidates: Those that reach the target.
+        candidates: Those that reach the target; nothing is said about fewer than `LEAST`.
         seconds: Their predicted times, > 0.
     """
+    if len(candidates) < LEAST:
+        return ()
     logs = [math.log(s) for s in seconds]
     configs = [asdict(candidate) for candidate in candidates]
     found = []
-    for name in configs[0] if configs else ():
+    for name in configs[0]:
         values = [_hashable(config[name]) for config in configs]
         groups = _groups(values)
         if 1 < len(set(groups)) < len(groups):

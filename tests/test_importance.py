@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from raytt.candidates import Candidate
-from raytt.importance import explained, importances
+from raytt.importance import LEAST, explained, importances
 
 
 def test_groups_that_say_all_and_nothing() -> None:
@@ -42,5 +42,6 @@ def test_what_drives_the_time_comes_first() -> None:
 
 def test_hyperparameters_without_groups_are_left_out() -> None:
     assert importances([], []) == ()
-    alike = [Candidate(lr=0.1), Candidate(lr=0.1, momentum=0.9)]
-    assert importances(alike, [1.0, 2.0]) == ()
+    unlike = [Candidate(lr=0.1, schedule="constant", batch_size=i + 1) for i in range(LEAST)]
+    assert [f.name for f in importances(unlike, [1.0 + i for i in range(LEAST)])] == ["batch_size"]
+    assert importances(unlike[1:], [1.0 + i for i in range(LEAST - 1)]) == ()

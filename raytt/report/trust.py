@@ -21,10 +21,12 @@ def _validated(run: FinishedRun) -> tuple[str, ...]:
     sentences = [f"{len(run.validation)} runs were really trained."]
     if found.median_factor is not None and found.bias is not None and found.within_20 is not None:
         leaning = "over" if found.bias > 1.0 else "under"
+        leaning = f"on average time was {leaning}-predicted by a factor of {max(found.bias, 1.0 / found.bias):.2f}."
         sentences.append(
-            f"Of the {found.both} that reached the target as predicted, half were off by less than a factor of "
-            f"{found.median_factor:.2f}, and {found.within_20:.0%} were within 20 %; on average time was "
-            f"{leaning}-predicted by a factor of {max(found.bias, 1.0 / found.bias):.2f}."
+            f"One reached the target as predicted; {leaning.replace('on average ', '')}"
+            if found.both == 1
+            else f"Of the {found.both} that reached the target as predicted, half were off by less than a factor of "
+            f"{found.median_factor:.2f}, and {found.within_20:.0%} were within 20 %; {leaning}"
         )
     if found.wrong_outcome:
         sentences.append(f"{found.wrong_outcome} ended otherwise than predicted (reached or not).")

@@ -160,7 +160,13 @@ def test_pictures_and_tables_have_names(browser: Browser, file: Path) -> None:
 
 
 def test_it_prints(browser: Browser, file: Path) -> None:
-    browser.open(file, dark=True)
+    # As wide as the printable part of a page of A4.
+    browser.open(file, width=718, dark=True)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate("Math.max(...[...document.querySelectorAll('table')].map(t => t.offsetWidth))") <= 718
+    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.evaluate("document.querySelector('#provenance details table').offsetHeight") > 0
+    browser.call("Emulation.setEmulatedMedia", media="")
     data = browser.pdf()
     assert data.startswith(b"%PDF")
     pages = len(re.findall(rb"/Type\s*/Page\b", data))
