@@ -86,6 +86,14 @@ def test_json_holds_every_plan_and_no_infinity() -> None:
     assert math.isfinite(data["tries_seconds"])
 
 
+def test_the_ranking_in_json_holds_the_decision() -> None:
+    ranking = priced_ranking()
+    data = ranking.to_json()
+    assert data["decision"]["cheapest"] == decision_to_json(ranking.decide())["cheapest"]
+    assert "plans" not in data["decision"]
+    assert example_ranking().to_json()["decision"] is None
+
+
 @pytest.mark.parametrize("ranking", [priced_ranking(), example_ranking()])
 def test_a_decision_survives_saving(ranking: Ranking, tmp_path: object) -> None:
     path = f"{tmp_path}/r.json"
