@@ -193,7 +193,7 @@ def rank(
             initial_loss=start,
             stability_limit=limit if math.isfinite(limit) else None,
             usd_per_hour=trained_on.usd_per_hour,
-            machine=trained_on.name,
+            machine=trained_on.label,
             step_seconds={size: step_times[size].seconds for size in sorted(step_times)},
             step_source="; ".join(dict.fromkeys(step_times[size].source for size in sorted(step_times))),
         ),

@@ -49,6 +49,11 @@ class Machine:
     step_times: Mapping[int, StepTime]
     """By batch size; those that are not known are left out."""
 
+    @property
+    def label(self) -> str:
+        """Its name, with the number of accelerators where there are several."""
+        return f"{self.name} × {self.gpus} GPUs" if self.gpus > 1 else self.name
+
 
 def machines(
     terms: Terms, timing: Timing, batch_sizes: Iterable[int], *, usd_per_hour: float | None = None

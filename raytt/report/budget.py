@@ -149,8 +149,7 @@ def tries(decision: Decision) -> tuple[str, ...]:
 
 def place(plan: Plan) -> str:
     """Where a plan runs, in words."""
-    gpus = plan.machine.gpus
-    return f"{plan.machine.name} × {gpus} GPUs" if gpus > 1 else plan.machine.name
+    return plan.machine.label
 
 
 def chances(plan: Plan, terms: Terms) -> str:

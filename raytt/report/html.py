@@ -51,6 +51,9 @@ def report(run: FinishedRun, *, now: datetime, show: Sequence[int] = ()) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         headline=headline(ranking),
         best=ranking.best,
+        price_as_of=next(
+            (p.machine.as_of for p in decision.plans if p.machine.label == ranking.provenance.machine), None
+        ),
         rows=[row_of(entry, names[entry.rank]) for entry in ranking.entries],
         statuses=[s for s in SIGNS if any(entry.forecast.status is s for entry in ranking.entries)],
         signs=SIGNS,

@@ -111,6 +111,7 @@ def test_several_gpus_with_their_efficiency() -> None:
         pytest.approx(0.96 / (2 * 0.64)),
     )
     assert "on 2 GPUs with an efficiency of 64%–100%" in two.step_times[8].source
+    assert (one.label, eight.label) == ("c:l4", "c:l4 × 8 GPUs")
     # A batch of 4 cannot be shared by 8.
     assert list(eight.step_times) == [8]
 
