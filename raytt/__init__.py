@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from raytt.forecast import Forecast, Status
     from raytt.losses import CrossEntropy, CustomLoss, Loss, SquaredError
     from raytt.pipeline import rank
+    from raytt.pricing.terms import Terms
     from raytt.ranking import Entry, Ranking
     from raytt.target import Target
     from raytt.task import Task
@@ -29,6 +30,7 @@ __all__ = [
     "StoreError",
     "Target",
     "Task",
+    "Terms",
     "WorkerError",
     "rank",
 ]
@@ -39,6 +41,7 @@ _HOMES = {
     "raytt.forecast": ("Forecast", "Status"),
     "raytt.losses": ("CrossEntropy", "CustomLoss", "Loss", "SquaredError"),
     "raytt.pipeline": ("rank",),
+    "raytt.pricing.terms": ("Terms",),
     "raytt.ranking": ("Entry", "Ranking"),
     "raytt.target": ("Target",),
     "raytt.task": ("Task",),

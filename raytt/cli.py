@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from raytt.commands import submit
+from raytt.commands import budget, doctor, export, init, options, report, submit, validate
 from raytt.errors import RayttError
 
 EXIT_ERROR = 2
@@ -23,14 +23,13 @@ _EXAMPLES = """
 
 raytt rank raytt.examples.digits
 
-raytt rank my_task.py --candidates 200 --target 0.05 --usd-per-hour 1.2 --json ranking.json
+raytt rank my_task.py --candidates 200 --target 0.05 --price aws:g6.xlarge --budget-usd 40 --deadline 12h
 
 raytt rank my_task.py --target accuracy=0.95 --samples 512 --address auto --name first
 """
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     epilog=_EXAMPLES,
@@ -141,6 +140,14 @@ def rank(
             show_default=False,
         ),
     ] = None,
+    price: options.Price = None,
+    catalog: options.Catalog = None,
+    gpus: options.Gpus = None,
+    efficiency: options.Efficiency = None,
+    seconds_per_step: options.SecondsPerStep = None,
+    budget_usd: options.BudgetUsd = None,
+    deadline: options.Deadline = None,
+    confidence: options.Confidence = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the ranking here as JSON.", show_default=False)
     ] = None,
@@ -151,8 +158,19 @@ def rank(
 
     import raytt
     from raytt.loading import load_task
+    from raytt.pricing.terms import Terms
     from raytt.target import Target
 
+    terms = Terms.of(
+        prices=price or (),
+        catalog=catalog,
+        gpus=gpus or (),
+        efficiency=efficiency,
+        seconds_per_step=seconds_per_step or (),
+        budget_usd=budget_usd,
+        deadline=deadline,
+        confidence=confidence,
+    )
     wanted = None if target is None else Target.parse(target)
     loaded = load_task(task)
     run_name = name or f"{loaded.task.name}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -173,6 +191,7 @@ def rank(
             storage_path=storage_path,
             name=run_name,
             usd_per_hour=usd_per_hour,
+            terms=terms,
             max_epochs=max_epochs,
             num_paths=num_paths,
             method=method.value,
@@ -191,6 +210,9 @@ def rank(
         ranking.save(json_file)
 
 
+_COMMANDS = {"budget": budget, "report": report, "export": export, "init": init, "doctor": doctor, "validate": validate}
+for _name, _module in _COMMANDS.items():
+    app.command(_name, epilog=_module.EXAMPLES)(_module.command)
 submit.register(app)
 
 

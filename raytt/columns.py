@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from raytt.errors import InputError
+from raytt.errors import InputError, StoreError
 from raytt.task import Inputs
 
 
@@ -88,6 +88,24 @@ def open_table(path: Path, input_columns: Sequence[str] | None, target_column: s
             f"{path} cannot be read as an Arrow or Parquet file: {error}", "Write it with pyarrow, pandas or polars."
         ) from error
     return TableDataset(table, inputs, target)
+
+
+def write_parquet(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with the same keys as a Parquet file, replacing it as a whole.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pa.parquet.write_table(pa.Table.from_pylist([dict(row) for row in rows]), partial)
+        partial.replace(path)
+    except (pa.ArrowException, OSError) as error:
+        if partial.is_file():
+            partial.unlink()
+        raise StoreError(f"Cannot write {path}: {error}. Give a writable file.") from error
 
 
 def _choose(

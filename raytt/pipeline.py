@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
+from raytt.bands import FILE as CURVES_FILE
+from raytt.bands import to_arrays
 from raytt.candidates import Candidate
 from raytt.correction import first_crossings
 from raytt.distributed.session import WorkerResources
@@ -17,8 +20,11 @@ from raytt.dynamics.simulate import Method
 from raytt.errors import InputError
 from raytt.forecast import check_target
 from raytt.losses import as_loss
-from raytt.prediction import Plan, Prediction, predict, reporter_of
+from raytt.prediction import Plan, Prediction, predict, reference_check, reporter_of
+from raytt.pricing.catalog import warn_of_age
+from raytt.pricing.machine import leading, machines
 from raytt.pricing.quote import check_price
+from raytt.pricing.terms import Terms
 from raytt.ranking import Provenance, Ranking, rank_candidates
 from raytt.store import Run
 from raytt.target import Target
@@ -44,6 +50,7 @@ def rank(
     storage_path: str | Path = "runs",
     name: str | None = None,
     usd_per_hour: float | None = None,
+    terms: Terms | None = None,
     max_epochs: float = 20.0,
     num_paths: int = 8,
     method: Method = "sgd",
@@ -71,6 +78,7 @@ def rank(
         storage_path: Where run directories are kept: a path, or a URI such as ``s3://bucket/path``.
         name: Name of the run. One that exists is continued: what is done is used again. None makes a new one.
         usd_per_hour: Price of the training machine.
+        terms: Machines to price the candidates on instead, a budget, a deadline: see `Terms.of`.
         max_epochs: Budget of configurations that bring none, in passes over the whole training set.
         num_paths: Simulated runs per configuration, P.
         method: ``"sgd"``, the optimizer's own steps, or ``"sde"``, a stochastic differential equation.
@@ -88,6 +96,7 @@ def rank(
     _check_numbers(num_workers=num_workers, num_paths=num_paths, max_epochs=max_epochs, method=method, seed=seed)
     limits = worker_limits(num_workers, min_workers, wait_seconds)
     check_price(usd_per_hour)
+    terms = terms or Terms()
     loss, goal = as_loss(task.loss), Target.parse(target)
     check_target(goal, loss=loss, has_validation=task.validation is not None)
     drawn = draw(search_space, num_candidates=num_candidates, seed=seed)
@@ -114,16 +123,19 @@ def rank(
         reporter = reporter_of(run, progress=progress)
         found = predict(task, drawn.candidates, plan, run, reporter=reporter)
         with reporter.phase("rank", "forecasts and prices"):
+            sizes = [c.batch_size for c in drawn.candidates]
+            pool, price_notes = machines(terms, found.timing, sizes, usd_per_hour=usd_per_hour)
+            trained_on = leading(pool, sizes, price_notes)
             forecasts = found.forecasts(goal)
             entries = rank_candidates(
                 drawn.candidates,
                 [forecasts[c] for c in drawn.candidates],
                 budgets=[found.budgets[c] for c in drawn.candidates],
-                step_times=found.step_times,
+                step_times=trained_on.step_times,
                 num_samples_full=found.num_samples_full,
-                usd_per_hour=usd_per_hour,
+                usd_per_hour=trained_on.usd_per_hour,
             )
-        statistics, facts, step_times = found.reduced.statistics, found.probed.facts, found.step_times
+        statistics, facts, step_times = found.reduced.statistics, found.probed.facts, trained_on.step_times
         limit = statistics.stability_limit()
         ranking = Ranking(
             task=task.name,
@@ -131,7 +143,14 @@ def rank(
             target=goal,
             entries=entries,
             phases=reporter.seconds,
-            notes=(*drawn.notes, *facts.notes, *_reference_notes(found)),
+            notes=(
+                *drawn.notes,
+                *facts.notes,
+                *_reference_notes(found),
+                *(found.work_notes if terms.offers else ()),
+                *price_notes,
+                *warn_of_age(terms.offers, datetime.now(UTC).date()),
+            ),
             provenance=Provenance(
                 num_samples=found.num_samples,
                 num_samples_full=found.num_samples_full,
@@ -142,11 +161,20 @@ def rank(
                 num_paths=num_paths,
                 initial_loss=statistics.mean_loss,
                 stability_limit=limit if math.isfinite(limit) else None,
-                usd_per_hour=usd_per_hour,
+                usd_per_hour=trained_on.usd_per_hour,
+                machine=trained_on.label,
                 step_seconds={size: step_times[size].seconds for size in sorted(step_times)},
                 step_source="; ".join(dict.fromkeys(step_times[size].source for size in sorted(step_times))),
             ),
+            timing=found.timing,
+            terms=terms,
         )
+        bands = found.bands()
+        curves = to_arrays({entry.candidate: bands[entry.candidate] for entry in entries})
+        run.record(run.storage.write_arrays(CURVES_FILE, curves, made_from=found.reduced.train.made_from))
+        if found.references:
+            told = reference_check(found, notes=_reference_notes(found))
+            run.write_json("reference.json", told, made_from=found.references[0].made_from)
         run.write_json("ranking.json", ranking.to_json(), made_from=found.reduced.train.made_from)
         reporter.say(f"Kept in {run.storage.shown}; give --name {run.name} to go on from there.")
         return ranking

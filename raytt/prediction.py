@@ -6,10 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raytt.bands import Band, band_of
 from raytt.candidates import Candidate
 from raytt.choice import reference_candidate
 from raytt.correction import Correction
@@ -26,11 +28,13 @@ from raytt.distributed.session import WorkerResources, connect
 from raytt.distributed.solve import Row, Simulation, Solvers
 from raytt.distributed.tangents import PathTangents, probe_path, sharpness
 from raytt.distributed.timing import measure_step_times
+from raytt.distributed.work import measure_work
 from raytt.distributed.workers import Limits
 from raytt.dynamics.simulate import Method
 from raytt.errors import InputError
 from raytt.forecast import Forecast, PathTrust, check_target, forecast, needs_full_batch, reaches
 from raytt.losses import as_loss
+from raytt.pricing.machine import Timing
 from raytt.pricing.step_time import StepTime
 from raytt.probe.worker import ProbeSettings
 from raytt.store import Run
@@ -105,6 +109,10 @@ class Prediction:
     """Its statistics."""
     step_times: Mapping[int, StepTime]
     """By batch size."""
+    timing: Timing
+    """The same with the work of a step, from which times on other machines follow."""
+    work_notes: tuple[str, ...]
+    """What the user must know of that."""
     references: tuple[Reference, ...]
     """Reference runs."""
     trust: Mapping[str, PathTrust]
@@ -113,6 +121,17 @@ class Prediction:
     """By optimizer family with a reference run."""
     reference_rows: Mapping[str, Row]
     """Simulations of the reference runs, by family."""
+
+    def bands(self) -> dict[Candidate, Band]:
+        """The curves in brief, at corrected steps."""
+        found = {}
+        for c, budget in self.budgets.items():
+            band = band_of(self.rows[c].curves, self.rows[c].number, budget=budget)
+            correction = self.corrections.get(c.optimizer)
+            if correction is not None:
+                band = replace(band, steps=correction.apply(band.steps, band.curves["train_loss"][1:2]))
+            found[c] = band
+        return found
 
     def forecasts(self, target: Target, *, corrected: bool = True) -> dict[Candidate, Forecast]:
         """What happens to each candidate.
@@ -211,6 +230,7 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
             sizes = [c.batch_size for c in candidates]
             machine = worker if plan.custom_worker else session.whole_machine()
             step_times = measure_step_times(timed_ref, sizes, resources=machine, run=run, phase=phase)
+            work, work_notes = measure_work(timed_ref, sizes, run=run, phase=phase)
         budgets = {c: c.budget(num_samples=data.num_full, default_epochs=plan.max_epochs) for c in candidates}
         paths: dict[str, PathTangents] = {}
         trust: dict[str, PathTrust] = {}
@@ -264,11 +284,28 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
         probed=probed,
         reduced=reduced,
         step_times=step_times,
+        timing=Timing(timed=step_times, work=work),
+        work_notes=tuple(work_notes),
         references=tuple(path.reference for path in paths.values()),
         trust=trust,
         corrections=corrections,
         reference_rows=reference_rows,
     )
+
+
+def reference_check(found: Prediction, *, notes: Sequence[str]) -> dict[str, Any]:
+    """The first reference run's real losses beside its simulation's, as ``reference.json`` holds them."""
+    reference = found.references[0]
+    row = found.reference_rows[reference.optimizer]
+    typical = np.median(row.curves.train_loss[row.number], axis=0)
+    simulated = np.interp(reference.steps, row.curves.steps, typical)
+    return {
+        "config": reference.candidate.config(),
+        "steps": [int(step) for step in reference.steps],
+        "real_loss": [float(x) if np.isfinite(x) else None for x in reference.losses],
+        "predicted_loss": [float(x) if np.isfinite(x) else None for x in simulated],
+        "note": " ".join(notes),
+    }
 
 
 def reporter_of(run: Run, *, progress: bool) -> Reporter:

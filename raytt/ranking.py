@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,13 +11,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from raytt.candidates import Candidate
 from raytt.errors import StoreError
+from raytt.files import write_json
 from raytt.forecast import Forecast, Status
+from raytt.pricing.machine import Timing
 from raytt.pricing.quote import Quote, quote
+from raytt.pricing.terms import Terms
 from raytt.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
+
+    from raytt.decisions import Decision
 
 _MISSED_ORDER = (Status.NOISE_FLOOR, Status.NOT_REACHED, Status.UNSTABLE)
 
@@ -104,6 +107,8 @@ class Provenance:
     """Learning rate at which plain SGD on all samples becomes unstable at the pre-trained weights."""
     usd_per_hour: float | None = None
     """Price of the training machine, US dollars per hour."""
+    machine: str | None = None
+    """Name of that machine: the candidates are ranked by their times and costs on it."""
     step_seconds: Mapping[int, float] = field(default_factory=dict)
     """Seconds per training step by batch size."""
     step_source: str | None = None
@@ -128,6 +133,10 @@ class Ranking:
     """What the user must know: sentences."""
     provenance: Provenance = field(default_factory=Provenance)
     """The numbers behind it."""
+    timing: Timing = field(default_factory=Timing)
+    """What is known of a training step, from which other machines are priced."""
+    terms: Terms = field(default_factory=Terms)
+    """Machines, budget and deadline that were asked for; costs are those of the first machine."""
 
     @property
     def best(self) -> Entry | None:
@@ -162,20 +171,7 @@ class Ranking:
         Raises:
             StoreError: If the file cannot be written.
         """
-        text = json.dumps(self.to_json(), allow_nan=False, indent=2) + "\n"
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(text)
-                os.replace(partial, path)
-            except BaseException:
-                os.unlink(partial)
-                raise
-        except OSError as error:
-            raise StoreError(f"Cannot write {path}: {error.strerror or error}. Give a writable file.") from error
+        write_json(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Ranking:
@@ -203,6 +199,18 @@ class Ranking:
                 for entry, numbers in zip(self.entries, self.to_json()["candidates"], strict=True)
             ]
         )
+
+    def decide(self, terms: Terms | None = None) -> Decision:
+        """What to train and where, by the terms of the run or by others; nothing is computed again."""
+        from raytt.decisions import decide_for
+
+        return decide_for(self, terms or self.terms)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from raytt.report.rows import fragment
+
+        return fragment(self)
 
     def __rich__(self) -> RenderableType:
         from raytt.report.terminal import render

@@ -98,6 +98,23 @@ class Run:
             finally:
                 self._lock = None
 
+    @classmethod
+    def find(cls, place: str | Path) -> Run:
+        """The run directory at a path or URI, only to be read: nothing is made or written.
+
+        Raises:
+            StoreError: If there is none, or its manifest cannot be read.
+        """
+        text = str(place).rstrip("/")
+        root = text if "://" in text else str(Path(text).expanduser().resolve())
+        name = root.rsplit("/", 1)[-1]
+        run = cls(storage=Storage(root=root), name=name, manifest=Manifest(name=name))
+        if not run.storage.exists(_MANIFEST):
+            shown = run.storage.shown
+            raise StoreError(f"{shown} is no run directory: it has no {_MANIFEST}. Give the path that `rank` printed.")
+        run._load()
+        return run
+
     def check_inputs(self, section: str, facts: Facts) -> None:
         """Note the facts that results depend on; refuse others than those of an earlier run of the same name.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -19,8 +18,9 @@ from raytt.distributed.dispatch import await_cpu
 from raytt.distributed.progress import Reporter
 from raytt.distributed.session import WorkerResources, connect
 from raytt.distributed.validate import Outcome, Trial, train_really
-from raytt.errors import InputError, StoreError
+from raytt.errors import InputError
 from raytt.fingerprint import task_facts
+from raytt.finished import load_ranking
 from raytt.ranking import Entry, Ranking
 from raytt.store import Run
 from raytt.task import Task
@@ -58,6 +58,13 @@ class Check:
             return None
         return math.log(max(predicted, 1.0) / max(self.real.steps, 1.0))
 
+    @property
+    def happened(self) -> str:
+        """What really happened, in a word or two."""
+        if self.real.steps is not None:
+            return "reached"
+        return "diverged" if self.real.diverged else "not reached"
+
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, strings and None."""
         forecast = self.entry.forecast
@@ -65,7 +72,8 @@ class Check:
             "rank": self.entry.rank,
             "config": self.entry.candidate.config(),
             "seed": self.seed,
-            "status": forecast.status.value,
+            "status": self.happened,
+            "predicted_status": forecast.status.value,
             "predicted_steps": forecast.steps,
             "predicted_low": forecast.low,
             "predicted_high": forecast.high,
@@ -162,15 +170,16 @@ def validate(
         raise InputError(f"top={top} and random={random}.", "Train at least one candidate.")
     base, _, name = str(run_directory).rstrip("/").rpartition("/")
     run = Run.open(base or ".", name, task_name=task.name)
-    ranking = load_ranking(run)
+    ranking = load_ranking(run_directory)
     if ranking.task != task.name:
         raise InputError(
             f"The run is of task {ranking.task!r}, the task given is {task.name!r}.", "Give the task that was ranked."
         )
     entries = choose(ranking, top=top, random=random, seed=seed)
     worker = WorkerResources.parse(resources_per_worker, use_gpu=use_gpu)
-    reporter = Reporter(sys.stderr if progress else None, earlier=run.seconds, on_end=run.spend)
     with ExitStack() as stack:
+        stack.enter_context(run.locked())
+        reporter = Reporter(sys.stderr if progress else None, earlier=run.seconds, on_end=run.spend)
         with reporter.phase("start", "connecting to Ray"):
             session = stack.enter_context(connect(address, shared_storage=not run.storage.is_local))
             session.check(worker, num_workers or 1)
@@ -200,32 +209,14 @@ def validate(
                 run=run,
                 phase=phase,
             )
-    checks = tuple(
-        Check(entry=entry, seed=trial.seed, real=outcome)
-        for entry, trial, outcome in zip(entries, trials, outcomes, strict=True)
-    )
-    found = Validation(target=str(ranking.target), checks=checks)
-    run.write_json("validation.json", found.to_json(), made_from=run.files["ranking.json"].made_from)
-    return found
-
-
-def load_ranking(run: Run) -> Ranking:
-    """The finished ranking of a run directory.
-
-    Raises:
-        StoreError: If there is none, or it is damaged.
-    """
-    from raytt.report.document import from_json
-
-    record = run.files.get("ranking.json")
-    if record is None or not run.storage.is_intact(record):
-        raise StoreError(
-            f"{run.storage.root} holds no finished ranking: let `raytt rank … --name {run.name}` end first."
+        checks = tuple(
+            Check(entry=entry, seed=trial.seed, real=outcome)
+            for entry, trial, outcome in zip(entries, trials, outcomes, strict=True)
         )
-    try:
-        return from_json(json.loads(run.storage.read_bytes("ranking.json")))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(f"ranking.json in {run.storage.root} cannot be read ({error!r}).") from error
+        found = Validation(target=str(ranking.target), checks=checks)
+        checked = [check.to_json() for check in checks]
+        run.write_json("validation.json", checked, made_from=run.files["ranking.json"].made_from)
+        return found
 
 
 def choose(ranking: Ranking, *, top: int, random: int, seed: int) -> list[Entry]:
@@ -238,10 +229,3 @@ def choose(ranking: Ranking, *, top: int, random: int, seed: int) -> list[Entry]
 def _most_steps(entry: Entry) -> int:
     predicted = entry.forecast.steps
     return entry.budget if predicted is None else min(entry.budget, max(20, math.ceil(PATIENCE * predicted)))
-
-
-def words(check: Check) -> str:
-    """What really happened, in a word or two."""
-    if check.real.steps is not None:
-        return "reached"
-    return "diverged" if check.real.diverged else f"not in {check.real.steps_done} steps"

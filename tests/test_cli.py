@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from fakes import example_ranking
+from typer.testing import CliRunner
 
 import raytt
 from raytt import cli, pipeline
 from raytt.errors import ResourceError
+from raytt.pricing.terms import Terms
 from raytt.target import Target
 
 TASK = """
@@ -83,6 +85,7 @@ def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> No
         "address": None,
         "storage_path": "runs",
         "usd_per_hour": None,
+        "terms": Terms(),
         "max_epochs": 20.0,
         "num_paths": 8,
         "method": "sgd",
@@ -92,18 +95,22 @@ def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> No
 def test_defaults_are_those_of_the_function() -> None:
     function = inspect.signature(pipeline.rank).parameters
     command = inspect.signature(cli.rank).parameters
+    # These become one argument.
+    options = inspect.signature(Terms.of).parameters.keys() | {"price"}
     renamed = {"candidates": "num_candidates"}
     for name, parameter in command.items():
         # The task's own target and a name made from its task come in between.
-        if name not in ("task", "target", "name", "json_file"):
+        if name not in ("task", "target", "name", "json_file", *options):
             assert parameter.default == function[renamed.get(name, name)].default, name
 
 
 def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) -> None:
     options = (
         "--candidates 200 --target accuracy=0.9 --seed 7 --proj-dim 128 --samples 64 --num-workers 3 --use-gpu "
-        "--min-workers 2 --wait-seconds 90 "
-        "--address auto --storage-path there --name this --usd-per-hour 1.5 --max-epochs 2.5 --num-paths 4 --method sde"
+        "--min-workers 2 --wait-seconds 90 --reference-steps 0 "
+        "--address auto --storage-path there --name this --usd-per-hour 1.5 --max-epochs 2.5 --num-paths 4 "
+        "--method sde --price aws:g6.xlarge --price aws:g5.xlarge:spot --gpus 1 --gpus 2 --efficiency 0.9 "
+        "--seconds-per-step 32=0.1 --budget-usd 40 --deadline 12h --confidence 0.8"
     )
     assert run(monkeypatch, "rank", task_file, *options.split()) == 0
     (call,) = fake.calls
@@ -122,6 +129,15 @@ def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) 
         "storage_path": "there",
         "name": "this",
         "usd_per_hour": 1.5,
+        "terms": Terms.of(
+            prices=["aws:g6.xlarge", "aws:g5.xlarge:spot"],
+            gpus=[1, 2],
+            efficiency=0.9,
+            seconds_per_step="32=0.1",
+            budget_usd=40,
+            deadline="12h",
+            confidence=0.8,
+        ),
         "max_epochs": 2.5,
         "num_paths": 4,
         "method": "sde",
@@ -201,10 +217,25 @@ def test_version(monkeypatch: Any, capsys: Any) -> None:
     assert capsys.readouterr().out.startswith("raytt 0.")
 
 
-@pytest.mark.parametrize("command", [["--help"], ["rank", "--help"]])
-def test_help_shows_examples(monkeypatch: Any, capsys: Any, command: list[str]) -> None:
-    assert run(monkeypatch, *command) == 0
-    assert "raytt rank raytt.examples.digits" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("raytt bu", ["budget"]),
+        ("raytt budget --pri", ["--price"]),
+        ("raytt budget runs/mine --price azure:NC24", ["azure:NC24ads_A100_v4", "azure:NC24ads_A100_v4:spot"]),
+    ],
+)
+def test_shells_complete_commands_options_and_machines(words: str, completed: list[str]) -> None:
+    env = {"_RAYTT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    result = CliRunner().invoke(cli.app, [], prog_name="raytt", env=env)
+    assert result.stdout.split() == completed
+
+
+@pytest.mark.parametrize("command", ["", "rank", "budget", "report", "export", "init", "doctor"])
+def test_help_shows_examples(monkeypatch: Any, capsys: Any, command: str) -> None:
+    assert run(monkeypatch, *command.split(), "--help") == 0
+    examples = capsys.readouterr().out.partition("Examples")[2]
+    assert f"raytt {command}" in examples
 
 
 def test_help_needs_neither_torch_nor_ray() -> None:

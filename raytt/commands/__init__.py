@@ -1,1 +1,1 @@
-"""Commands of the ``raytt`` command line that are more than one call, each in a module of its own."""
+"""Commands of the command line beside ``rank``: a module each, with the function that runs it and its examples."""

@@ -98,4 +98,5 @@ def _between(size: int, measured: Mapping[int, StepTime]) -> StepTime:
         low=low * seconds,
         high=high * seconds,
         source=f"straight line through the times at batch sizes {listed} ({next(iter(measured.values())).source})",
+        device=next(iter(measured.values())).device,
     )

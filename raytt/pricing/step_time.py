@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 import torch
@@ -18,6 +19,15 @@ from raytt.task import Task
 from raytt.training import make_optimizer, training_step
 
 
+class Origin(StrEnum):
+    """Where a step time comes from, the most trustworthy first."""
+
+    GIVEN = "given"
+    TIMED = "timed"
+    TRANSFERRED = "transferred"
+    COUNTED = "counted"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepTime:
     """How long a training step takes at one batch size."""
@@ -27,13 +37,19 @@ class StepTime:
     seconds: float
     """Median, seconds."""
     low: float
-    """10 % quantile of the measured steps, seconds."""
+    """Lower end of its interval, seconds; of timed steps their 10 % quantile."""
     high: float
-    """90 % quantile of the measured steps, seconds."""
+    """Upper end of its interval, seconds; of timed steps their 90 % quantile."""
     source: str
     """How and where it was obtained, for the reader."""
+    origin: Origin = Origin.TIMED
+    """The kind of that source."""
+    device: str | None = None
+    """What the accelerator on which it was timed calls itself; None for a CPU, and where it was not timed."""
 
     def __post_init__(self) -> None:
+        # Stored ones come back with a string.
+        object.__setattr__(self, "origin", Origin(self.origin))
         if not 0.0 < self.low <= self.seconds <= self.high < np.inf:
             raise ValueError(f"step time {self.seconds} s with interval {self.low}…{self.high} s")
 
@@ -102,6 +118,7 @@ def time_steps(
         low=float(low),
         high=float(high),
         source=f"median of {len(seconds)} timed steps on {_describe(device)}",
+        device=_describe(device) if torch.device(device).type == "cuda" else None,
     )
 
 

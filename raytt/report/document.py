@@ -10,6 +10,13 @@ from raytt.candidates import Candidate
 from raytt.forecast import Forecast, Status
 from raytt.pricing.quote import Quote
 from raytt.ranking import Entry, Provenance, Ranking
+from raytt.report.pricing_document import (
+    decision_to_json,
+    terms_from_json,
+    terms_to_json,
+    timing_from_json,
+    timing_to_json,
+)
 from raytt.target import Target
 
 
@@ -28,6 +35,9 @@ def to_json(ranking: Ranking) -> dict[str, Any]:
         "candidates": [_entry_to_json(entry) for entry in ranking.entries],
         "notes": list(ranking.notes),
         "provenance": provenance,
+        "timing": timing_to_json(ranking.timing),
+        "terms": terms_to_json(ranking.terms),
+        "decision": _decision_to_json(ranking),
     }
 
 
@@ -48,7 +58,16 @@ def from_json(data: Mapping[str, Any]) -> Ranking:
         entries=tuple(_entry_from_json(entry) for entry in data["candidates"]),
         notes=tuple(data["notes"]),
         provenance=Provenance(**provenance, step_seconds=step_seconds),
+        timing=timing_from_json(data.get("timing", {})),
+        terms=terms_from_json(data.get("terms", {})),
     )
+
+
+def _decision_to_json(ranking: Ranking) -> dict[str, Any] | None:
+    """What follows from the terms, without the plans that were not chosen; None where nothing was asked."""
+    if not ranking.terms.asks:
+        return None
+    return {name: value for name, value in decision_to_json(ranking.decide()).items() if name not in ("terms", "plans")}
 
 
 def _entry_to_json(entry: Entry) -> dict[str, Any]:

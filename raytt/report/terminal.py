@@ -38,12 +38,15 @@ _CAVEAT = (
 
 
 def render(ranking: Ranking) -> RenderableType:
-    """Table, the run's own cost, what it replaced, statuses explained, notes."""
+    """Table, the run's own cost, what it replaced, prices and decisions, statuses explained, notes."""
+    # It writes numbers as this module does.
+    from raytt.report.budget import render_money
+
     parts: list[RenderableType] = [_title(ranking), _table(ranking)]
     if len(ranking.entries) > MOST_ROWS:
         hidden = len(ranking.entries) - MOST_ROWS
         parts.append(Text(f"… and {hidden} more: --json FILE or Ranking.to_pandas() holds them all.", style="dim"))
-    parts += [*_own_cost(ranking), Text()]
+    parts += [*_own_cost(ranking), Text(), *render_money(ranking)]
     present = {entry.forecast.status for entry in ranking.entries}
     for status in (s for s in _STYLES if s in present):
         parts.append(Text.assemble((status.value, _STYLES[status]), f": {status.explanation}"))
@@ -79,7 +82,7 @@ def human_steps(steps: float) -> str:
 
 
 def _title(ranking: Ranking) -> Text:
-    same = _shared([entry.candidate for entry in ranking.entries])
+    same = shared_by_all([entry.candidate for entry in ranking.entries])
     shared = f"All with {same}. " if same else ""
     method = _METHODS.get(ranking.method, ranking.method)
     facts = ranking.provenance
@@ -167,7 +170,7 @@ def settings_of(candidates: Sequence[Candidate]) -> list[_Pieces]:
     ]
 
 
-def _shared(candidates: Sequence[Candidate]) -> str:
+def shared_by_all(candidates: Sequence[Candidate]) -> str:
     """What all candidates have in common, defaults left out."""
     return ", ".join(column[0] for column in _columns(candidates) if len(set(column)) == 1 and column[0])
 
@@ -192,6 +195,13 @@ _ASPECTS: tuple[Callable[[Candidate], str], ...] = (
 def _columns(candidates: Sequence[Candidate]) -> Iterator[list[str]]:
     for write in _ASPECTS:
         yield [write(candidate) for candidate in candidates]
+
+
+def differences(candidates: Sequence[Candidate]) -> list[str]:
+    """What tells each candidate from the others, in words; everything about a single one."""
+    columns = list(_columns(candidates))
+    differing = [column for column in columns if len(set(column)) > 1] or columns
+    return [", ".join(column[i] for column in differing if column[i]) for i in range(len(candidates))]
 
 
 def _own_cost(ranking: Ranking) -> Iterator[Text]:

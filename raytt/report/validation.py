@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raytt.report.terminal import human_seconds, human_steps, settings_of
-from raytt.validation import Check, Validation, words
+from raytt.validation import Check, Validation
 
 
 def render(validation: Validation) -> RenderableType:
@@ -32,7 +32,7 @@ def _numbers(check: Check) -> tuple[str, ...]:
     error = check.log_error
     return (
         forecast.status.value if forecast.steps is None else human_steps(forecast.steps),
-        words(check) if real.steps is None else human_steps(real.steps),
+        check.happened if real.steps is None else human_steps(real.steps),
         "–" if error is None else f"{math.expm1(error):+.0%}",
         "–" if check.entry.seconds is None else human_seconds(check.entry.seconds),
         "–" if check.real_seconds is None else human_seconds(check.real_seconds),

@@ -1,0 +1,182 @@
+"""A finished run, read back from its directory: nothing in it is computed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from raytt.bands import FILE as CURVES_FILE
+from raytt.bands import Band, candidate_key, from_arrays
+from raytt.candidates import Candidate
+from raytt.errors import StoreError
+from raytt.kernel.spectrum import Spectrum
+from raytt.kernel.statistics import Statistics
+from raytt.ranking import Ranking
+from raytt.store import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The short real run against its own prediction, ``reference.json``."""
+
+    config: Mapping[str, Any]
+    """Its configuration."""
+    steps: tuple[float, ...]
+    """Steps at which both losses are known, increasing."""
+    real_loss: tuple[float | None, ...]
+    """Measured mean training loss; None where it diverged."""
+    predicted_loss: tuple[float | None, ...]
+    """Predicted."""
+    note: str = ""
+    """What the reader should know."""
+
+    def __post_init__(self) -> None:
+        if not len(self.steps) == len(self.real_loss) == len(self.predicted_loss):
+            raise ValueError(f"{len(self.steps)} steps, {len(self.real_loss)} and {len(self.predicted_loss)} losses")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """One configuration that was really trained, an item of ``validation.json``."""
+
+    config: Mapping[str, Any]
+    """The configuration."""
+    seed: int
+    """Of its minibatches."""
+    status: str
+    """What really happened: "reached", "not reached", "diverged"."""
+    predicted_steps: float | None = None
+    """Median; None where the target was not predicted to be reached."""
+    real_steps: float | None = None
+    """None where it was not reached."""
+    predicted_seconds: float | None = None
+    """Training time."""
+    real_seconds: float | None = None
+    """Training time."""
+    predicted_accuracy: float | None = None
+    """In [0, 1]."""
+    real_accuracy: float | None = None
+    """In [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """What a run directory tells."""
+
+    name: str
+    """Of the run."""
+    place: str
+    """Path or URI of its directory."""
+    ranking: Ranking
+    """The result."""
+    bands: Mapping[int, Band] = field(default_factory=dict)
+    """Predicted curves by `candidate_key`."""
+    statistics: Statistics | None = None
+    """At the pre-trained weights."""
+    spectrum: Spectrum | None = None
+    """At the pre-trained weights."""
+    reference: Reference | None = None
+    """Where a reference run was made."""
+    validation: tuple[Validated, ...] = ()
+    """Where candidates were really trained."""
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What results depend on, by section: fingerprints, versions, seeds."""
+
+    def band(self, candidate: Candidate) -> Band | None:
+        """The predicted curves of a candidate; None where they were not kept."""
+        return self.bands.get(candidate_key(candidate))
+
+
+def load_ranking(place: str | Path) -> Ranking:
+    """The ranking in a run directory, or in a JSON file that `Ranking.save` wrote.
+
+    Raises:
+        StoreError: If there is none.
+    """
+    if str(place).endswith(".json") and "://" not in str(place):
+        return Ranking.load(place)
+    return _ranking(Run.find(place))
+
+
+def load_run(place: str | Path) -> FinishedRun:
+    """Everything a report shows.
+
+    Raises:
+        StoreError: If there is no finished run, or one of its files is damaged.
+    """
+    run = Run.find(place)
+    summary = _json(run, "tangent/summary.json")
+    reference, validation = _json(run, "reference.json"), _json(run, "validation.json")
+    return FinishedRun(
+        name=run.name,
+        place=run.storage.root,
+        ranking=_ranking(run),
+        bands=from_arrays(run.storage.read_arrays(run.files[CURVES_FILE])) if CURVES_FILE in run.files else {},
+        statistics=None if summary is None else Statistics(**summary["statistics"]),
+        spectrum=None if summary is None else _spectrum(run, summary),
+        reference=None if reference is None else _reference(reference),
+        validation=() if validation is None else _validation(validation),
+        facts=run.inputs,
+    )
+
+
+def _ranking(run: Run) -> Ranking:
+    from raytt.report.document import from_json
+
+    data = _json(run, "ranking.json")
+    if data is None:
+        raise StoreError(f"{run.storage.root} has no ranking.json: its run has not ended. Run the same command again.")
+    try:
+        return from_json(data)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(
+            f"ranking.json in {run.storage.root} cannot be read ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _json(run: Run, file: str) -> Any | None:
+    record = run.files.get(file)
+    if record is None or not run.storage.exists(file):
+        return None
+    if not run.storage.is_intact(record):
+        raise StoreError(f"{file} in {run.storage.shown} is damaged: its checksum is not the recorded one.")
+    try:
+        return json.loads(run.storage.read_bytes(file))
+    except ValueError as error:
+        raise StoreError(f"{file} in {run.storage.root} is not JSON: {error}.") from error
+
+
+def _spectrum(run: Run, summary: Mapping[str, Any]) -> Spectrum | None:
+    record = run.files.get("tangent/spectrum.arrow")
+    if record is None:
+        return None
+    arrays = run.storage.read_arrays(record)
+    return Spectrum(
+        eigenvalues=arrays["eigenvalues"],
+        projections=arrays["projections"],
+        **{name: summary[name] for name in ("remainder", "num_samples", "num_outputs")},
+    )
+
+
+def _reference(data: Mapping[str, Any]) -> Reference:
+    try:
+        return Reference(
+            config=data["config"],
+            steps=tuple(data["steps"]),
+            real_loss=tuple(data["real_loss"]),
+            predicted_loss=tuple(data["predicted_loss"]),
+            note=str(data.get("note") or ""),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"reference.json cannot be read ({type(error).__name__}: {error}).") from error
+
+
+def _validation(data: Any) -> tuple[Validated, ...]:
+    known = {f.name for f in fields(Validated)}
+    try:
+        return tuple(Validated(**{k: v for k, v in item.items() if k in known}) for item in data)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(f"validation.json cannot be read ({type(error).__name__}: {error}).") from error

@@ -1,0 +1,135 @@
+"""A ranking as lines of words, and as a table for notebooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from raytt.forecast import Status
+from raytt.ranking import Entry, Ranking
+from raytt.report import budget
+from raytt.report.plots import short
+from raytt.report.terminal import differences, human_seconds, human_steps, human_usd
+
+SIGNS = {
+    Status.REACHED: "✓",
+    Status.UNTRUSTED: "~",
+    Status.NOISE_FLOOR: "≈",
+    Status.NOT_REACHED: "…",
+    Status.UNSTABLE: "✗",
+}
+"""So that a status is not told by its colour alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of the ranking, in words, with the numbers to sort by."""
+
+    rank: int
+    name: str
+    """What tells the candidate from the others."""
+    status: Status
+    sign: str
+    css: str
+    steps: str
+    interval: str
+    epochs: str
+    time: str
+    cost: str
+    accuracy: str
+    sort: tuple[float | None, float | None, float | None, float | None]
+    """Steps, seconds, dollars, accuracy; None sorts last."""
+
+
+def fragment(ranking: Ranking, *, most: int = 20) -> str:
+    """The first lines of a ranking for a notebook, without scripts."""
+    names = names_of(ranking)
+    return (
+        environment()
+        .get_template("fragment.html.jinja")
+        .render(
+            ranking=ranking,
+            headline=headline(ranking),
+            rows=[row_of(entry, names[entry.rank]) for entry in ranking.entries[:most]],
+            hidden=max(0, len(ranking.entries) - most),
+            priced=any(entry.usd is not None for entry in ranking.entries),
+            prices=budget.price_lines(ranking.terms, ranking.provenance.usd_per_hour),
+        )
+    )
+
+
+def headline(ranking: Ranking) -> str:
+    """The answer in one sentence."""
+    best = ranking.best
+    if best is None or best.quote is None or best.forecast.steps is None:
+        return f"None of the {len(ranking.entries)} candidates is predicted to reach {ranking.target} in its budget."
+    low, high = best.forecast.low, best.forecast.high
+    upto = "more" if high is None else human_steps(high)
+    spread = "" if low is None else f" (90 %: {human_steps(low)} to {upto})"
+    usd = "" if best.usd is None else f" and costs {human_usd(best.usd)}"
+    name = names_of(ranking)[best.rank]
+    cheapest = "Cheapest" if best.forecast.status is Status.REACHED else "Cheapest, but outside the trusted range"
+    return (
+        f"{cheapest}: {name}. It reaches {ranking.target} in {human_steps(best.forecast.steps)} steps{spread}, "
+        f"takes {human_seconds(best.quote.seconds)}{usd}."
+    )
+
+
+@cache
+def environment() -> Environment:
+    """Templates and the filters they write numbers with."""
+    names = ("report.html.jinja", "fragment.html.jinja")
+    environment = Environment(
+        loader=DictLoader({name: asset(name) for name in names}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"seconds": human_seconds, "steps": human_steps, "usd": human_usd, "short": short}
+    return environment
+
+
+@cache
+def asset(name: str) -> str:
+    """The text of a file that lies beside this module."""
+    return files("raytt.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def names_of(ranking: Ranking) -> dict[int, str]:
+    """What tells each candidate from the others, by rank."""
+    texts = differences([entry.candidate for entry in ranking.entries])
+    return {entry.rank: text for entry, text in zip(ranking.entries, texts, strict=True)}
+
+
+def row_of(entry: Entry, name: str) -> Row:
+    """A line of the ranking."""
+    forecast, quote = entry.forecast, entry.quote
+    accuracy = forecast.accuracy if forecast.val_accuracy is None else forecast.val_accuracy
+    interval = "–"
+    if forecast.low is not None:
+        high = "" if forecast.high is None else f" – {human_steps(forecast.high)}"
+        interval = f"{'≥ ' if forecast.high is None else ''}{human_steps(forecast.low)}{high}"
+    beyond = "–" if forecast.status is Status.UNSTABLE else f"> {human_steps(entry.budget)}"
+    return Row(
+        rank=entry.rank,
+        name=name,
+        status=forecast.status,
+        sign=SIGNS[forecast.status],
+        css=css_of(forecast.status),
+        steps=beyond if forecast.steps is None else human_steps(forecast.steps),
+        interval=interval,
+        epochs="–" if entry.epochs is None else short(entry.epochs),
+        time="–" if quote is None else human_seconds(quote.seconds),
+        cost="–" if entry.usd is None else human_usd(entry.usd),
+        accuracy="–" if accuracy is None else f"{accuracy:.1%}",
+        sort=(forecast.steps, entry.seconds, entry.usd, accuracy),
+    )
+
+
+def css_of(status: Status) -> str:
+    """The class of a status in the page's style."""
+    return f"s-{status.value.replace(' ', '-')}"

@@ -1,0 +1,78 @@
+"""How far to trust a ranking, and why: sentences that follow from what the run holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from raytt.finished import FinishedRun
+from raytt.forecast import TRUSTED_PASSES, Status
+from raytt.report.diagnostics import agreement
+
+
+def reasons(run: FinishedRun) -> tuple[str, ...]:
+    """The most telling first: real training, the reference run, then what the method cannot know."""
+    return (*_validated(run), *_reference(run), *_samples(run), *_statuses(run), *_interval(run))
+
+
+def _validated(run: FinishedRun) -> tuple[str, ...]:
+    if not run.validation:
+        return ("None of these candidates was really trained: predictions were not checked on this task.",)
+    found = agreement(run.validation)
+    sentences = [f"{len(run.validation)} runs were really trained."]
+    if found.median_factor is not None and found.bias is not None and found.within_20 is not None:
+        leaning = "over" if found.bias > 1.0 else "under"
+        leaning = f"on average time was {leaning}-predicted by a factor of {max(found.bias, 1.0 / found.bias):.2f}."
+        sentences.append(
+            f"One reached the target as predicted; {leaning.replace('on average ', '')}"
+            if found.both == 1
+            else f"Of the {found.both} that reached the target as predicted, half were off by less than a factor of "
+            f"{found.median_factor:.2f}, and {found.within_20:.0%} were within 20 %; {leaning}"
+        )
+    if found.wrong_outcome:
+        sentences.append(f"{found.wrong_outcome} ended otherwise than predicted (reached or not).")
+    return (" ".join(sentences),)
+
+
+def _reference(run: FinishedRun) -> tuple[str, ...]:
+    if run.reference is not None:
+        note = f" {run.reference.note}" if run.reference.note else ""
+        return (f"Predictions follow a short real run, whose own prediction stands below beside what happened.{note}",)
+    return (
+        "Training-free: the network is linearized once, at its pre-trained weights. Where features move during "
+        "training, it learns faster than predicted here, at times by a multiple: trust the order of magnitude and the "
+        "statuses, and try the first few candidates for real.",
+    )
+
+
+def _samples(run: FinishedRun) -> tuple[str, ...]:
+    facts = run.ranking.provenance
+    if facts.num_samples is None or facts.num_samples_full is None:
+        return ()
+    if facts.num_samples >= facts.num_samples_full:
+        return (f"All {facts.num_samples:,} training samples were probed.",)
+    return (
+        f"{facts.num_samples:,} of {facts.num_samples_full:,} training samples were probed. They stand for all as long "
+        f"as each is seen no more than {TRUSTED_PASSES:g} times; after that a subsample over-fits sooner than the "
+        "whole set.",
+    )
+
+
+def _statuses(run: FinishedRun) -> tuple[str, ...]:
+    entries = run.ranking.entries
+    counts = Counter(entry.forecast.status for entry in entries)
+    untrusted = counts[Status.UNTRUSTED]
+    if not untrusted:
+        return ()
+    if untrusted == sum(entry.forecast.reaches for entry in entries):
+        return (
+            "Every candidate that reaches the target lies outside the range in which predictions are trusted: what is "
+            "first here is a guess, not a recommendation.",
+        )
+    return (f"{untrusted} of {len(entries)} candidates lie outside the trusted range; they are ranked last.",)
+
+
+def _interval(run: FinishedRun) -> tuple[str, ...]:
+    what = "Intervals are meant to hold 90 % of runs. They cover the noise of minibatches and of the choice of samples"
+    paths = run.ranking.provenance.num_paths
+    counted = "" if paths is None else f" ({paths} simulated runs per candidate)"
+    return (f"{what}{counted}, and of the timing of steps; not the error of the method itself.",)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import EXAMPLES
+from run_directory import REFERENCE, VALIDATION, priced_ranking, write_run
+
+from raytt.errors import StoreError
+from raytt.finished import load_ranking, load_run
+
+
+def test_everything_is_read_back(tmp_path: Path) -> None:
+    place = write_run(tmp_path, validation=VALIDATION, reference=REFERENCE)
+    run = load_run(place)
+    assert run.ranking == priced_ranking()
+    assert (run.name, run.place) == ("made", str(place))
+    assert all(run.band(candidate) is not None for candidate, _ in EXAMPLES)
+    assert run.spectrum is not None
+    assert run.statistics is not None
+    assert run.statistics.stability_limit() == pytest.approx(0.2)
+    assert [item.real_steps for item in run.validation] == [110.0, 50.0]
+    assert run.reference is not None
+    assert run.reference.steps == (0, 10, 20)
+    assert run.facts["probe"]["weights"] == "abc123"
+
+
+def test_reading_writes_nothing(tmp_path: Path) -> None:
+    place = write_run(tmp_path)
+    before = {file: file.stat().st_mtime_ns for file in place.rglob("*")}
+    load_run(f"{place}/")
+    assert {file: file.stat().st_mtime_ns for file in place.rglob("*")} == before
+
+
+def test_what_is_not_there_is_none(tmp_path: Path) -> None:
+    place = write_run(tmp_path, curves=False)
+    (place / "tangent" / "summary.json").unlink()
+    run = load_run(place.as_uri())
+    assert (run.spectrum, run.statistics, run.reference, run.validation) == (None, None, None, ())
+    assert run.band(EXAMPLES[0][0]) is None
+
+
+def test_a_ranking_from_a_directory_or_a_file(tmp_path: Path) -> None:
+    place = write_run(tmp_path)
+    assert load_ranking(place) == priced_ranking()
+    priced_ranking().save(tmp_path / "r.json")
+    assert load_ranking(tmp_path / "r.json") == priced_ranking()
+
+
+def test_rankings_of_older_versions_have_no_terms(tmp_path: Path) -> None:
+    data = priced_ranking().to_json()
+    del data["timing"], data["terms"]
+    (tmp_path / "old.json").write_text(json.dumps(data))
+    found = load_ranking(tmp_path / "old.json")
+    assert found.entries == priced_ranking().entries
+    assert not found.terms.asks
+
+
+@pytest.mark.parametrize("what", ["nothing", "no manifest", "no ranking", "broken ranking", "damaged curves"])
+def test_runs_that_cannot_be_read(tmp_path: Path, what: str) -> None:
+    place = write_run(tmp_path)
+    message = {
+        "nothing": "is no run directory",
+        "no manifest": "is no run directory: it has no manifest.json",
+        "no ranking": "its run has not ended",
+        "broken ranking": "ranking.json in .* cannot be read",
+        "damaged curves": "forecast_curves.arrow .* is damaged",
+    }[what]
+    if what == "nothing":
+        place = tmp_path / "elsewhere"
+    elif what == "no manifest":
+        (place / "manifest.json").unlink()
+    elif what == "no ranking":
+        (place / "ranking.json").unlink()
+    elif what == "broken ranking":
+        (place / "ranking.json").write_text('{"task": "x"}')
+    else:
+        with (place / "forecast_curves.arrow").open("r+b") as file:
+            file.seek(500)
+            file.write(b"xxxx")
+    with pytest.raises(StoreError, match=message):
+        load_run(place)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("reference.json", {"config": {}, "steps": [1, 2], "real_loss": [1.0], "predicted_loss": [1.0, 2.0]}),
+        ("reference.json", []),
+        ("validation.json", [{"seed": 1}]),
+        ("validation.json", {"a": 1}),
+    ],
+)
+def test_other_files_that_are_not_what_they_should_be(tmp_path: Path, name: str, value: Any) -> None:
+    place = write_run(tmp_path)
+    (place / name).write_text(json.dumps(value))
+    with pytest.raises(StoreError, match=f"{name} cannot be read"):
+        load_run(place)
