@@ -273,7 +273,7 @@ def _doubts(
 
 
 def _edge_words(edge: float) -> str:
-    return f"learning rate {edge:.1f} times the edge of stability along the reference run"
+    return f"learning rate {edge:.2g} times the edge of stability along the reference run"
 
 
 def reaches(curves: Curves, row: int, *, target: Target, budget: int, steps_per_epoch: float) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -122,5 +121,5 @@ def write_run(
         run.record(run.storage.write_arrays(FILE, to_arrays(bands), made_from="k"))
     for name, value in (("validation.json", validation), ("reference.json", reference)):
         if value is not None:
-            run.storage.write_bytes(name, json.dumps(value).encode())
+            run.write_json(name, value, made_from="k")
     return folder / "made"

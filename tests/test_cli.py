@@ -89,6 +89,7 @@ def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> No
         "max_epochs": 20.0,
         "num_paths": 8,
         "method": "sgd",
+        "reference_steps": None,
     }
 
 
@@ -141,6 +142,7 @@ def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) 
         "max_epochs": 2.5,
         "num_paths": 4,
         "method": "sde",
+        "reference_steps": 0,
     }
 
 

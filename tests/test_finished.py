@@ -10,6 +10,7 @@ from run_directory import REFERENCE, VALIDATION, priced_ranking, write_run
 
 from raytt.errors import StoreError
 from raytt.finished import load_ranking, load_run
+from raytt.store import Run
 
 
 def test_everything_is_read_back(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_runs_that_cannot_be_read(tmp_path: Path, what: str) -> None:
     elif what == "no ranking":
         (place / "ranking.json").unlink()
     elif what == "broken ranking":
-        (place / "ranking.json").write_text('{"task": "x"}')
+        Run.find(place).write_json("ranking.json", {"task": "x"}, made_from="k")
     else:
         with (place / "forecast_curves.arrow").open("r+b") as file:
             file.seek(500)
@@ -94,7 +95,18 @@ def test_runs_that_cannot_be_read(tmp_path: Path, what: str) -> None:
     ],
 )
 def test_other_files_that_are_not_what_they_should_be(tmp_path: Path, name: str, value: Any) -> None:
-    place = write_run(tmp_path)
-    (place / name).write_text(json.dumps(value))
+    key = name.removesuffix(".json")
+    place = write_run(tmp_path, **{key: value})
     with pytest.raises(StoreError, match=f"{name} cannot be read"):
+        load_run(place)
+
+
+@pytest.mark.parametrize("name", ["ranking.json", "reference.json"])
+def test_files_that_were_changed_are_refused(tmp_path: Path, name: str) -> None:
+    told = {"config": {}, "steps": [1], "real_loss": [1.0], "predicted_loss": [1.0]}
+    place = write_run(tmp_path, reference=told)
+    assert load_run(place).reference is not None
+    text = (place / name).read_text()
+    (place / name).write_text(text.replace("1", "2", 1))
+    with pytest.raises(StoreError, match=f"{name} .* is damaged"):
         load_run(place)

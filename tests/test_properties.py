@@ -31,6 +31,9 @@ settings.load_profile("raytt")
 positive = st.floats(1e-6, 1e6)
 
 
+CANDIDATE = Candidate(lr=0.1, batch_size=8)
+
+
 @st.composite
 def candidates(draw: st.DrawFn, batch_sizes: tuple[int, ...] = (8, 32, 64)) -> Candidate:
     momentum = draw(st.sampled_from([0.0, 0.5, 0.9]))
@@ -184,7 +187,7 @@ def test_any_curves_give_a_valid_forecast(
         budget=budget,
         num_samples=num_samples,
         num_samples_full=100,
-        batch_size=8,
+        candidate=CANDIDATE,
         full_batch_reaches=full_batch,
     )
     numbers = [found.low, found.steps, found.high, found.shortfall, found.accuracy, found.val_accuracy]
@@ -209,7 +212,7 @@ def test_stricter_targets_take_no_fewer_steps(given_curves: Curves, target: Targ
 
     def steps(wanted: Target) -> float:
         found = forecast(
-            given_curves, 0, target=wanted, budget=budget, num_samples=100, num_samples_full=100, batch_size=8
+            given_curves, 0, target=wanted, budget=budget, num_samples=100, num_samples_full=100, candidate=CANDIDATE
         )
         return math.inf if found.steps is None else found.steps
 

@@ -27,6 +27,7 @@ _STYLES = {
     Status.UNSTABLE: "red",
 }
 _METHODS = {
+    "path": "the optimizer's own steps on the network along a short real run",
     "sgd": "the optimizer's own steps on the linearized network",
     "sde": "a stochastic differential equation on the linearized network",
 }
@@ -34,6 +35,11 @@ _CAVEAT = (
     "Training-free: the network is linearized once, at its pre-trained weights. Where features move during training, "
     "it learns faster than predicted here, at times by a multiple (the README has measurements). Intervals hold the "
     "noise of minibatches and of the subsample, not this error."
+)
+_PATH_CAVEAT = (
+    "Predicted along the reference run: most trustworthy for settings like its own and down to the loss at which it "
+    "stopped (the README has measurements). Intervals hold the noise of minibatches and of the subsample, not the "
+    "error of the path."
 )
 
 
@@ -50,7 +56,8 @@ def render(ranking: Ranking) -> RenderableType:
     present = {entry.forecast.status for entry in ranking.entries}
     for status in (s for s in _STYLES if s in present):
         parts.append(Text.assemble((status.value, _STYLES[status]), f": {status.explanation}"))
-    parts += [_bullet(note) for note in (*ranking.notes, _CAVEAT)]
+    caveat = _PATH_CAVEAT if ranking.method == "path" else _CAVEAT
+    parts += [_bullet(note) for note in (*_doubts(ranking), *ranking.notes, caveat)]
     return Group(*parts)
 
 
@@ -59,6 +66,15 @@ def plain(ranking: Ranking, *, width: int = 120) -> str:
     out = io.StringIO()
     Console(file=out, width=width, color_system=None, force_terminal=False, legacy_windows=False).print(render(ranking))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def _doubts(ranking: Ranking) -> list[str]:
+    """What limits the trust in the rows shown, the same words for several of them once."""
+    by_words: dict[str, list[int]] = {}
+    for entry in ranking.entries[:MOST_ROWS]:
+        for words in entry.forecast.doubts:
+            by_words.setdefault(words, []).append(entry.rank)
+    return [f"# {', '.join(map(str, ranks))}: {words}." for words, ranks in by_words.items()]
 
 
 def human_seconds(seconds: float) -> str:
