@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from raytt.ranking import Entry, Ranking
     from raytt.target import Target
     from raytt.task import Task
+    from raytt.validation import Validation, validate
 
 __all__ = [
     "Candidate",
@@ -31,8 +32,10 @@ __all__ = [
     "Target",
     "Task",
     "Terms",
+    "Validation",
     "WorkerError",
     "rank",
+    "validate",
 ]
 
 _HOMES = {
@@ -45,6 +48,7 @@ _HOMES = {
     "raytt.ranking": ("Entry", "Ranking"),
     "raytt.target": ("Target",),
     "raytt.task": ("Task",),
+    "raytt.validation": ("Validation", "validate"),
 }
 
 

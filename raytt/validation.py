@@ -168,9 +168,9 @@ def validate(
     """
     if top < 0 or random < 0 or top + random == 0:
         raise InputError(f"top={top} and random={random}.", "Train at least one candidate.")
+    ranking = load_ranking(run_directory)
     base, _, name = str(run_directory).rstrip("/").rpartition("/")
     run = Run.open(base or ".", name, task_name=task.name)
-    ranking = load_ranking(run_directory)
     if ranking.task != task.name:
         raise InputError(
             f"The run is of task {ranking.task!r}, the task given is {task.name!r}.", "Give the task that was ranked."

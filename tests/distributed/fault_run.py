@@ -31,7 +31,7 @@ from ray.cluster_utils import Cluster
 from torch import Tensor, nn
 
 import raytt
-from raytt import pipeline
+from raytt import pipeline, prediction
 from raytt.distributed import progress, reduce, reducer
 from raytt.store import Run
 
@@ -145,7 +145,7 @@ def drive(address: str, storage: str, log: str, phase: str) -> Any:
 
     record, advance = Run.record, progress.Phase.advance
     # In the probe, weights and data of four blocks are looked at before rows are computed: this is after two blocks.
-    deadly = {"probe": 7, "reduce": 1, "solve": 1}
+    deadly = {"probe": 7, "reduce": 1, "reference": 1, "tangents": 4, "solve": 1}
     advances = 0
 
     def noted(self: Run, entry: Any) -> None:
@@ -163,7 +163,7 @@ def drive(address: str, storage: str, log: str, phase: str) -> Any:
     Run.record = noted  # type: ignore[method-assign]
     progress.Phase.advance = counted  # type: ignore[method-assign]
     if phase == "start":
-        pipeline._open = die
+        prediction._open = die
     if phase == "rank":
         pipeline.rank_candidates = die
     changes: dict[str, Any] = {"address": address}

@@ -18,10 +18,10 @@ import fault_run
 import pytest
 from moto.server import ThreadedMotoServer
 
-from raytt import pipeline
+from raytt import prediction
 from raytt.distributed.session import Session
 
-PHASES = ("start", "probe", "reduce", "time", "solve", "rank")
+PHASES = ("start", "probe", "reduce", "time", "reference", "tangents", "solve", "rank")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def alone(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> list[A
     """The undisturbed ranking, on one node."""
     with pytest.MonkeyPatch.context() as patch:
         # Put back afterwards what the script replaces.
-        patch.setattr(pipeline, "measure_step_times", pipeline.measure_step_times)
+        patch.setattr(prediction, "measure_step_times", prediction.measure_step_times)
         return cluster_run.ranking(tmp_path_factory.mktemp("alone")).to_json()["candidates"]  # type: ignore[no-any-return]
 
 
