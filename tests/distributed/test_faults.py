@@ -125,7 +125,9 @@ from cluster_run import data, model
 from raytt import Task
 
 def forward(net, inputs):
-    # Once a shard is written, work stands still until it is told to go on.
+    # Once a shard is written, which a second is enough for, work stands still until it is told to go on.
+    if Path("{folder}/wait").exists():
+        time.sleep(1.0)
     while Path("{folder}/wait").exists() and list(Path("{folder}").glob("runs/r/probe/*.arrow")):
         time.sleep(0.1)
     return net(inputs)
