@@ -197,7 +197,7 @@ def _holds_domain(value: Any) -> bool:
 def _check_lists(space: Mapping[Any, Any]) -> None:
     """Refuse empty choices and plain lists of values, which Tune would take for one constant."""
     for key, value in space.items():
-        if isinstance(value, list | tuple | set | np.ndarray):
+        if isinstance(value, list | tuple | set | np.ndarray) and key != "betas":
             raise InputError(
                 f"{key!r} is a plain {type(value).__name__} in the search space: {value!r}.",
                 "Write tune.choice(…) or tune.grid_search(…) around it.",

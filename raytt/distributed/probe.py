@@ -312,12 +312,15 @@ def compute(
         collect(wait=False)
 
     todo = list(blocks)
-    while todo:
-        workers.run(
-            [_probe_item(block, (points or {}).get(block.point)) for block in todo], num_actors=num_actors, on_done=save
-        )
-        collect(wait=True)
-        todo, lost = lost, []
+    try:
+        while todo:
+            items = [_probe_item(block, (points or {}).get(block.point)) for block in todo]
+            workers.run(items, num_actors=num_actors, on_done=save)
+            collect(wait=True)
+            todo, lost = lost, []
+    finally:
+        # Interrupted: what is written by now is kept.
+        collect(wait=False)
 
 
 def _hash_item(block: Block) -> Item:
