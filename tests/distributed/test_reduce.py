@@ -60,7 +60,7 @@ def _reduce(folder: Path, proj_dim: int, *, validation: bool = True, num_workers
             for start in range(0, count, BLOCK)
         )
     files = Files(Session(started_here=False, is_client=False), run.storage, _clerk())
-    probed = Probed(facts=FACTS, shards=shards, computed=0)  # type: ignore[arg-type]
+    probed = Probed(facts=FACTS, weights="w", shards=shards, computed=0)  # type: ignore[arg-type]
     settings = ProbeSettings(proj_dim=proj_dim, block_size=BLOCK)
     reduced = reduce(
         probed,

@@ -90,7 +90,7 @@ def store(ray_session: None, tmp_path: Path) -> tuple[Run, Reduced]:
     run = Run.open(tmp_path, "r", task_name="t")
     records = [
         run.storage.write_arrays(
-            f"tangent/{name}.arrow", {k: v.numpy() for k, v in vars(samples).items()}, made_from="x"
+            f"tangent/{name}.arrow", {k: v.numpy() for k, v in vars(samples).items() if v is not None}, made_from="x"
         )
         for name, samples in (("train", TRAIN), ("validation", VALIDATION))
     ]
@@ -212,8 +212,8 @@ def test_a_process_keeps_one_network(monkeypatch: pytest.MonkeyPatch) -> None:
     make = solve.linear_network
     monkeypatch.setattr(solve, "linear_network", lambda tangent: (built.append(1), make(tangent))[1])
     piece = cut(BUDGETS, SIMULATION)[0][0]
-    arrays = {k: v.numpy() for k, v in vars(TRAIN).items()}
+    arrays = {k: v.numpy() for k, v in vars(TRAIN).items() if v is not None}
     for key in ("a", "a", "b"):
-        solve._solve(piece, SIMULATION, key, arrays, None)
+        solve._solve(piece, SIMULATION, key, None, False, arrays)
     assert len(built) == 2
     assert list(solve._networks) == ["b"]
