@@ -90,7 +90,7 @@ def solved_steps(tangent: Tangent, method: Method) -> tuple[list[float | None], 
                 budget=STEPS,
                 num_samples=SAMPLES,
                 num_samples_full=SAMPLES,
-                batch_size=size,
+                candidate=candidate,
             ).steps
     return [steps[c] for c in CANDIDATES], time.perf_counter() - begin
 

@@ -44,7 +44,7 @@ def main() -> None:
     body, figures = "", []
     for name in arguments.tasks.split(","):
         record_task = load(name)
-        rows = [row for row in load_rows(name) if row["seed"] == 0]
+        rows = [r for r in load_rows(name) if r["seed"] == 0 and json.loads(r["config"])["optimizer"] == "sgd"]
         configs = [json.loads(row["config"]) for row in rows]
         predicted: dict[float, dict[str, Any]] = {}
         with tempfile.TemporaryDirectory() as folder:
@@ -54,6 +54,7 @@ def main() -> None:
                     configs,
                     target=ratio,
                     seed=1,
+                    reference_steps=0,
                     storage_path=folder,
                     name="record",
                 )
