@@ -205,7 +205,13 @@ def main() -> None:
     if arguments.samples is not None:
         command += f" --samples {arguments.samples}"
     command += f" --stop {arguments.stop:g}"
-    write(f"accuracy-stop-{arguments.stop:g}", command, body, figures=_plain(figures), json_file=arguments.json_file)
+    write(
+        f"accuracy-{arguments.tasks.replace(',', '-')}-stop-{arguments.stop:g}",
+        command,
+        body,
+        figures=_plain(figures),
+        json_file=arguments.json_file,
+    )
 
 
 def _plain(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -70,11 +70,11 @@ def test_the_name_must_be_that_of_a_python_file() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("kind", ["small", "image", "text"])
-def test_what_it_writes_can_be_ranked(kind: str) -> None:
+def test_what_it_writes_can_be_ranked() -> None:
+    """The small task; the others are ranked by the commands of the tutorial, see `tests/test_tutorial.py`."""
     import raytt
 
-    init("task.py", "--kind", kind)
+    init("task.py", "--kind", "small")
     loaded = load_task("task.py")
     ranking = raytt.rank(
         loaded.task,
