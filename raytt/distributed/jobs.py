@@ -30,6 +30,8 @@ _SETTER = """
 import json, os, pathlib
 os.environ.update(json.loads((pathlib.Path(__file__).parent / "environment.json").read_text(encoding="utf-8")))
 """
+_AGENT_SECONDS = 120.0
+"""How long a new cluster may take until one of its nodes takes jobs."""
 _LAST_LINES = 30
 
 
@@ -104,21 +106,33 @@ class JobServer:
             environment |= {"working_dir": job.working_dir, "excludes": list(EXCLUDES)}
         try:
             with _packed(job.env_vars) as module:
-                self._client.submit_job(
-                    entrypoint=job.entrypoint,
-                    submission_id=job.job_id,
-                    runtime_env=environment | ({"py_modules": [module]} if module else {}),
-                    metadata=dict(job.metadata),
-                    entrypoint_num_cpus=job.num_cpus,
-                    entrypoint_num_gpus=job.num_gpus,
-                    entrypoint_memory=job.memory,
-                )
+                self._submit(job, environment | ({"py_modules": [module]} if module else {}))
         except (ConnectionError, RuntimeError, ValueError) as error:
             # Ray's text may repeat the environment; what it was raised from would be shown with it.
             raise ResourceError(
                 f"{self.address} did not take the job: {self.redact(str(error)).strip()}. (The working directory may "
                 "hold at most 500 MB, less what .gitignore names.)"
             ) from None
+
+    def _submit(self, job: Job, environment: dict[str, Any]) -> None:
+        """Start it; a cluster that has only just come up may need a moment until a node takes jobs."""
+        deadline = time.monotonic() + _AGENT_SECONDS
+        while True:
+            try:
+                self._client.submit_job(
+                    entrypoint=job.entrypoint,
+                    submission_id=job.job_id,
+                    runtime_env=environment,
+                    metadata=dict(job.metadata),
+                    entrypoint_num_cpus=job.num_cpus,
+                    entrypoint_num_gpus=job.num_gpus,
+                    entrypoint_memory=job.memory,
+                )
+                return
+            except RuntimeError as error:
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(2.0)
 
     def follow(self, job_id: str, show: Callable[[str], None]) -> Ranking:
         """Show a job's log line by line until it ends, and give its ranking.
