@@ -20,7 +20,7 @@ import pytest
 import raytt as package
 from raytt.ranking import Ranking
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 TOKEN = "a-secret-that-must-not-be-kept"
 AUTH = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
