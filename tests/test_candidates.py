@@ -136,3 +136,32 @@ def test_config_leaves_out_defaults_only() -> None:
     assert Candidate(lr=0.1).config() == {"optimizer": "sgd", "lr": 0.1, "batch_size": 32}
     full = Candidate(lr=0.1, momentum=0.9, nesterov=True, schedule="step", step_size=5, gamma=0.5, max_steps=9)
     assert Candidate.from_config(full.config()) == full
+
+
+def test_adamw_is_written_and_read_back() -> None:
+    candidate = Candidate.from_config(
+        {"optimizer": "adamw", "lr": 1e-4, "betas": [0.8, 0.99], "weight_decay": 0.1, "max_grad_norm": 1}
+    )
+    assert candidate.betas == (0.8, 0.99)
+    assert candidate.config()["betas"] == [0.8, 0.99]
+    assert Candidate.from_config(candidate.config()) == candidate
+    assert candidate.sort_key() != Candidate(optimizer="adamw", lr=1e-4, betas=(0.8, 0.9)).sort_key()
+
+
+def test_what_sgd_does_not_use_does_not_tell_candidates_apart() -> None:
+    assert Candidate(lr=0.1, betas=(0.5, 0.5), eps=1e-3) == Candidate(lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"optimizer": "adamw", "momentum": 0.9}, "AdamW's momentum is its first beta"),
+        ({"optimizer": "adamw", "betas": (0.9, 1.0)}, "β₂ of betas is 1.0"),
+        ({"optimizer": "adamw", "betas": 0.9}, "betas is 0.9"),
+        ({"optimizer": "adamw", "eps": 0.0}, "eps is 0.0"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm is 0.0"),
+    ],
+)
+def test_bad_adamw_and_clipping(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Candidate(lr=0.1, **fields)
