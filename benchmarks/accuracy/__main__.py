@@ -171,6 +171,7 @@ def main() -> None:
     figures: list[dict[str, Any]] = []
     lines: list[list[Any]] = []
     facts: list[list[Any]] = []
+    by_ratio: list[list[Any]] = []
     for name in arguments.tasks.split(","):
         if not load_rows(name):
             print(f"{name}: nothing recorded", file=sys.stderr)
@@ -188,6 +189,8 @@ def main() -> None:
                 cells[-2:] = _cells(ranking)[-2:]
                 lines.append([f"{name}{' (held out)' if name == HELD_OUT else ''}", optimizer, method, *cells])
                 figures.append({"task": name, "optimizer": optimizer, "method": method, **asdict(m)})
+            each = {r: measure([p for _, p in groups[optimizer, "path", r]]) for r in THRESHOLDS}
+            by_ratio += [[name, optimizer, f"{r:g}", *_cells(m)[:5]] for r, m in each.items()]
         spent = sum(result["seconds"].values())
         per_candidate = result["trained_seconds"] / result["candidates"]
         told = "; ".join(
@@ -198,7 +201,8 @@ def main() -> None:
         spread = "–" if result["spread"] is None else f"{100 * result['spread']:.0f} %"
         ratio = 64 * per_candidate / spent
         facts.append([name, f"{result['samples']} of {result['samples_full']}", told, spread, f"{ratio:.1f}"])
-    body += "\n" + table(HEADER, lines) + "\n\n"
+    body += "\n" + table(HEADER, lines) + "\n\nThe path method by threshold:\n\n"
+    body += table(["task", "optimizer", "threshold", "reach", *HEADER[4:8]], by_ratio) + "\n\n"
     header = ["task", "samples probed", "reference runs", "seed-to-seed spread (median)", "64 candidates: saved ×"]
     body += table(header, facts) + "\n"
     command = f"python -m benchmarks.accuracy --tasks {arguments.tasks}"
