@@ -9,7 +9,12 @@ A row lies on segment s at the share λ ∈ [0, 1] of it. Its foot on the path i
 
 with h the cubic Hermite interpolation of the outputs between both ends (values f_s, f_{s+1}, slopes Z_s Δ_s and
 Z_{s+1} Δ_s): exact for outputs that are quadratic along the segment, where a mere blend of the two tangents is wrong by
-twice the curvature. Past the last tangent, that tangent alone. One tangent (S = 0) is the linear method.
+twice the curvature. One tangent (S = 0) is the linear method.
+
+Past the last tangent (λ = 1 + x on the last segment) features go on changing as they did on that segment, for as long
+again, and then stand still:
+
+    Z(λ) = Z_S + γ(x) (Z_S − Z_{S−1}),    h(λ) = f_S + x Z_S Δ + ∫₀ˣ γ · (Z_S − Z_{S−1}) Δ,    γ(x) = min(x, 1).
 
 How far a row has come is read off by a linear functional of its own weights, λ = ⟨w̃ − w̃_s, m_s⟩ / ⟨Δ_s, m_s⟩ with
 m_s = ½ (Z_s + Z_{s+1})ᵀ (f_{s+1} − f_s): the movement of outputs that it shares with the reference. Projecting weights
@@ -21,6 +26,7 @@ Source: trajectory piecewise linear model reduction (Rewieński and White 2003),
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,6 +37,9 @@ from torch import Tensor
 from raytt.dynamics.network import Batch, Network
 from raytt.dynamics.tangent import Samples, Tangent
 
+GROWS_FOR = 1.0
+"""Lengths of the last segment past its end for which features go on changing."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Place:
@@ -39,14 +48,25 @@ class _Place:
     segment: Tensor
     """s, shape (M,) int64."""
     share: Tensor
-    """λ ∈ [0, 1], shape (M,)."""
+    """λ ≥ 0, shape (M,); above 1 only on the last segment."""
 
     def weights(self, tangents: int) -> Tensor:
-        """Share of each tangent's rows in each row's Jacobian, shape (M, tangents)."""
-        blend = self.share.new_zeros(len(self.share), tangents)
-        blend.scatter_(1, self.segment.unsqueeze(1), 1.0 - self.share.unsqueeze(1))
-        ahead = torch.clamp(self.segment + 1, max=tangents - 1)
-        return blend.scatter_add_(1, ahead.unsqueeze(1), self.share.unsqueeze(1))
+        """Share of each tangent's rows in each row's Jacobian, shape (M, tangents); rows sum to 1."""
+        ahead = _blend(self.share).unsqueeze(1)
+        weights = self.share.new_zeros(len(self.share), tangents)
+        weights.scatter_(1, self.segment.unsqueeze(1), 1.0 - ahead)
+        return weights.scatter_add_(1, torch.clamp(self.segment + 1, max=tangents - 1).unsqueeze(1), ahead)
+
+
+def _blend(share: Tensor) -> Tensor:
+    """Weight of Z_{s+1} in Z(λ): λ, or 1 + γ(λ − 1) past the end."""
+    return torch.clamp(share, max=1.0 + GROWS_FOR)
+
+
+def _integral(beyond: Tensor) -> Tensor:
+    """∫₀ˣ γ for x ≥ 0."""
+    inside = torch.clamp(beyond, max=GROWS_FOR)
+    return inside * (beyond - 0.5 * inside)
 
 
 class _Track:
@@ -64,12 +84,14 @@ class _Track:
 
     def base(self, segment: int, share: Tensor, index: Tensor | slice) -> Tensor:
         """h(λ) − Z(λ)(w̃_s + λ Δ_s) of rows on one segment, ``(k,) -> (k, B, C)``."""
-        s, x = segment, share.view(-1, 1, 1)
+        s, x, ahead = segment, share.view(-1, 1, 1), _blend(share).view(-1, 1, 1)
         here, there = self.samples[s].outputs[index], self.samples[s + 1].outputs[index]
         start, stop = self.start[s][index], self.stop[s][index]
-        rise = x * x * (3.0 - 2.0 * x)
-        along = here + rise * (there - here) + x * (1.0 - x) * ((1.0 - x) * start - x * stop)
-        foot = (1.0 - x) * (self.at[s][index] + x * start) + x * (self.at[s + 1][index] - (1.0 - x) * stop)
+        within, beyond = torch.clamp(x, max=1.0), torch.clamp(x - 1.0, min=0.0)
+        rise = within * within * (3.0 - 2.0 * within)
+        along = here + rise * (there - here) + within * (1.0 - within) * ((1.0 - within) * start - within * stop)
+        along += beyond * stop + _integral(beyond) * (stop - start)
+        foot = (1.0 - ahead) * (self.at[s][index] + x * start) + ahead * (self.at[s + 1][index] + (x - 1.0) * stop)
         return along - foot
 
 
@@ -124,7 +146,7 @@ class PathNetwork(Network):
 
     def accumulate(self, into: Tensor, residual: Tensor, batch: Batch, scale: float) -> None:
         for s, rows in self._gathered.items():
-            chosen, weights = _positive(self._blend[:, s])
+            chosen, weights = _present(self._blend[:, s])
             pulled = residual if chosen is None else residual.index_select(0, chosen)
             flat = (pulled * weights.view(-1, 1, 1)).reshape(pulled.shape[0], -1)
             if chosen is None:
@@ -136,7 +158,7 @@ class PathNetwork(Network):
         return gradient.square().sum(dim=1)
 
     def progress(self, state: Tensor) -> Tensor:
-        """Segment number plus λ of each row, ``(M, width) -> (M,)``: 0 at the start, S at or past the last tangent."""
+        """Segment number plus λ of each row, ``(M, width) -> (M,)``: 0 at the start, S at the last tangent."""
         place = self.locate(state)
         return place.segment + place.share
 
@@ -148,10 +170,11 @@ class PathNetwork(Network):
         for s, (gauge, offset) in enumerate(zip(self._gauges, self._offsets, strict=True)):
             found = state @ gauge - offset
             segment = torch.where(going, s, segment)
-            share = torch.where(going, found.clamp(0.0, 1.0), share)
+            most = 1.0 if s + 1 < len(self._gauges) else math.inf
+            share = torch.where(going, found.clamp(0.0, most), share)
             # Rows that diverged hold NaN, which is nowhere past an end.
             going &= found >= 1.0
-        return _Place(segment=segment, share=share.nan_to_num(0.0))
+        return _Place(segment=segment, share=share.nan_to_num(0.0, posinf=0.0))
 
     def _batch(self, samples: Tensor | slice) -> Batch:
         # Rows are gathered when it is known which tangents are in use.
@@ -182,9 +205,9 @@ class PathNetwork(Network):
             if len(chosen):
                 outputs[chosen] = track.base(s, place.share[chosen], index)
         for s, samples in enumerate(track.samples):
-            if not bool((blend[:, s] > 0).any()):
+            if not bool((blend[:, s] != 0).any()):
                 continue
-            moving_rows, shares = _positive(blend[:, s])
+            moving_rows, shares = _present(blend[:, s])
             rows = self._gather(samples.jacobian, index, (s, "rows"))
             if keep is not None:
                 pulls = samples.updates
@@ -218,7 +241,7 @@ def _gauge(here: Samples, there: Samples) -> Tensor:
     return 0.5 * (moved @ here.jacobian.reshape(-1, width) + moved @ there.jacobian.reshape(-1, width))
 
 
-def _positive(weights: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Rows with a positive weight (None: all) and their weights."""
-    chosen = (weights > 0).nonzero().squeeze(1)
+def _present(weights: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Rows with a weight (None: all) and their weights."""
+    chosen = weights.nonzero().squeeze(1)
     return (None, weights) if len(chosen) == len(weights) else (chosen, weights[chosen])

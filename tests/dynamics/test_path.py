@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from raytt.candidates import Candidate
 from raytt.dynamics.draws import path_seed
 from raytt.dynamics.network import CoordinateNetwork
-from raytt.dynamics.path import PathNetwork
+from raytt.dynamics.path import GROWS_FOR, PathNetwork
 from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Samples, Tangent
 from raytt.losses import CrossEntropy
@@ -96,27 +96,39 @@ def test_outputs_that_are_quadratic_along_the_path_are_exact_on_it() -> None:
     points += [points[-1] + (points[1] + 0.1 * torch.randn(9, generator=generator, dtype=torch.float64))]
     network = PathNetwork([problem.tangent(w) for w in points])
     batch = network.full_batch()
-    for segment, share in ((0, 0.0), (0, 0.3), (0, 1.0), (1, 0.5), (1, 1.0)):
+    # Past the end as well, for as long as features are taken to go on changing.
+    for segment, share in ((0, 0.0), (0, 0.3), (0, 1.0), (1, 0.5), (1, 1.0), (1, 1.4), (1, 1.0 + GROWS_FOR)):
         weights = points[segment] + share * (points[segment + 1] - points[segment])
         found = network.outputs(weights.unsqueeze(0), None, batch)[0]
         torch.testing.assert_close(found, problem.outputs(weights), rtol=1e-10, atol=1e-12)
         assert float(network.progress(weights.unsqueeze(0))[0]) == pytest.approx(segment + share, abs=1e-9)
 
 
-def test_rows_at_tangents_pull_back_with_their_own_jacobian() -> None:
+def test_rows_pull_back_with_the_jacobian_where_they_are() -> None:
     problem = _Quadratic()
-    points = [torch.zeros(9, dtype=torch.float64), torch.linspace(0.1, 0.9, 9, dtype=torch.float64)]
-    network = PathNetwork([problem.tangent(w) for w in points])
-    # Rows of three candidates at once: at the start, half-way, and well past the end.
-    state = torch.stack([points[0], 0.5 * points[1], 3.0 * points[1]])
+    end = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+    network = PathNetwork([problem.tangent(w) for w in (torch.zeros_like(end), end)])
+    # Rows of four candidates at once: at the start, half-way, past the end, and where features stand still.
+    places = (0.0, 0.5, 1.0 + 0.5 * GROWS_FOR, 3.0 + GROWS_FOR)
+    state = torch.stack([place * end for place in places])
     batch = network.batch(torch.tensor([4, 1]))
     residual = network.outputs(state, None, batch) - batch.targets
-    found = network.zeros(3)
+    found = network.zeros(len(places))
     network.accumulate(found, residual, batch, 0.5)
-    ends = [problem.tangent(w).train.jacobian[[4, 1]] for w in points]
-    for row, rows in enumerate((ends[0], 0.5 * (ends[0] + ends[1]), ends[1])):
+    for row, place in enumerate(places):
+        # Rows of outputs that are quadratic change linearly with the weights.
+        rows = problem.tangent(min(place, 1.0 + GROWS_FOR) * end).train.jacobian[[4, 1]]
         expected = 0.5 * torch.einsum("bc,bcr->r", residual[row], rows)
         torch.testing.assert_close(found[row], expected)
+
+
+def test_features_that_stand_still_leave_outputs_straight() -> None:
+    problem = _Quadratic()
+    end = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+    network = PathNetwork([problem.tangent(w) for w in (torch.zeros_like(end), end)])
+    still, step = (1.0 + GROWS_FOR) * end, 0.7 * end
+    found = network.outputs(torch.stack([still, still + step]), None, network.full_batch())
+    torch.testing.assert_close(found[1] - found[0], problem.tangent(still).train.jacobian @ step)
 
 
 def test_path_comes_closer_to_real_training_than_one_tangent() -> None:
