@@ -78,9 +78,11 @@ def report(run: FinishedRun, *, now: datetime, show: Sequence[int] = ()) -> str:
         eigenvalues=None if run.spectrum is None else diagnostics.eigenvalues(run.spectrum),
         alignment=None if run.spectrum is None else diagnostics.alignment(run.spectrum),
         stability=diagnostics.stability(ranking.entries, run.statistics, [names[e.rank] for e in ranking.entries]),
-        reference=None if run.reference is None else diagnostics.reference(run.reference),
+        references=[(check, diagnostics.reference(check)) for check in run.references],
         validation=diagnostics.validation(run.validation),
         trust=trust.reasons(run),
+        # Notes on reference runs stand beside their pictures.
+        notes=[note for note in ranking.notes if note not in {check.note for check in run.references}],
         words=diagnostics.words,
         provenance=_provenance(ranking),
         widest_phase=max(ranking.phases.values(), default=0.0),

@@ -24,7 +24,10 @@ def render(validation: Validation) -> RenderableType:
     settings = settings_of([check.entry.candidate for check in validation.checks])
     for check, setting in zip(validation.checks, settings, strict=True):
         table.add_row(str(check.entry.rank), setting, *_numbers(check))
-    return Group(Text(f"Really trained to {validation.target}:"), table, Text(_summary(validation)))
+    title = (
+        f"Really trained to {validation.target}. Times are of a worker here, whatever machine the ranking is priced on."
+    )
+    return Group(Text(title), table, Text(_summary(validation)))
 
 
 def _numbers(check: Check) -> tuple[str, ...]:
@@ -34,7 +37,7 @@ def _numbers(check: Check) -> tuple[str, ...]:
         forecast.status.value if forecast.steps is None else human_steps(forecast.steps),
         check.happened if real.steps is None else human_steps(real.steps),
         "–" if error is None else f"{math.expm1(error):+.0%}",
-        "–" if check.entry.seconds is None else human_seconds(check.entry.seconds),
+        "–" if check.predicted_seconds is None else human_seconds(check.predicted_seconds),
         "–" if check.real_seconds is None else human_seconds(check.real_seconds),
         f"{_share(forecast.accuracy)} / {_share(real.accuracy)}",
     )

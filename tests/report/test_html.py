@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from fakes import EXAMPLES, example_ranking
-from run_directory import REFERENCE, VALIDATION, priced_ranking, write_run
+from run_directory import CHECKS, REFERENCES, VALIDATION, priced_ranking, validation_of, write_run
 
 from raytt.candidates import Candidate
 from raytt.errors import InputError
 from raytt.finished import load_run
 from raytt.forecast import Forecast, Status
+from raytt.reference_check import ReferenceCheck
 from raytt.report.html import report
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -68,7 +69,7 @@ def page(folder: Path, **options: Any) -> tuple[str, Page]:
 
 
 def test_it_is_well_formed_and_stands_alone(tmp_path: Path) -> None:
-    text, found = page(tmp_path, validation=VALIDATION, reference=REFERENCE)
+    text, found = page(tmp_path, validation=VALIDATION, reference=REFERENCES)
     assert len(found.ids) == len(set(found.ids))
     assert all(link.startswith(("#", "data:")) for link in found.links)
     assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
@@ -79,11 +80,18 @@ def test_it_is_well_formed_and_stands_alone(tmp_path: Path) -> None:
 
 
 def test_every_section_is_there(tmp_path: Path) -> None:
-    _, found = page(tmp_path, validation=VALIDATION, reference=REFERENCE)
+    _, found = page(tmp_path, validation=VALIDATION, reference=REFERENCES)
     sections = "ranking curves money matters trust validation reference kernel provenance"
     assert set(sections.split()) <= set(found.ids)
     assert {"curves-train-loss-t", "curves-train-accuracy-t", "tradeoff-t", "heat-sgd-t"} <= set(found.ids)
-    assert {"eigenvalues-t", "alignment-t", "stability-t", "reference-t", "validation-t"} <= set(found.ids)
+    assert {
+        "eigenvalues-t",
+        "alignment-t",
+        "stability-t",
+        "reference-sgd-t",
+        "reference-adamw-t",
+        "validation-t",
+    } <= set(found.ids)
 
 
 def test_sections_without_data_are_left_out(tmp_path: Path) -> None:
@@ -130,22 +138,44 @@ def test_without_a_price_it_says_how_to_get_one(tmp_path: Path) -> None:
 
 
 def test_trust_follows_from_what_is_there(tmp_path: Path) -> None:
-    _, found = page(tmp_path, validation=VALIDATION, reference=REFERENCE)
+    _, found = page(tmp_path, validation=VALIDATION, reference=REFERENCES)
     assert "2 runs were really trained." in found.words
     # 100 predicted, 110 real.
     assert "One reached the target as predicted; time was under-predicted by a factor of 1.10." in found.words
+    assert "1 of 1 lie in their 90 % interval of steps." in found.words
     assert "1 ended otherwise than predicted" in found.words
-    assert "Stopped early." in found.words
+    errors = "for sgd 26% too few steps, for adamw 8% too many steps: that is taken out of every candidate"
+    assert f"Their own simulations predict {errors}" in found.words
     assert "500 of 1,000 training samples were probed" in found.words
     assert "1 of 7 candidates lie outside the trusted range" in found.words
 
 
+def test_each_reference_run_is_told_once_beside_its_picture(tmp_path: Path) -> None:
+    note = "Reference run: adamw, lr 0.0004, batch 16, 30 steps (and 0 given up), stopped at its limit; its own path "
+    checks = [ReferenceCheck.from_json(item) for item in REFERENCES]
+    ranking = priced_ranking(notes=tuple(check.note for check in checks))
+    text, found = page(tmp_path / "two", ranking=ranking, reference=REFERENCES)
+    assert found.words.count(f"{note}predicts its steps +8%") == 1
+    assert found.words.count("Reference run: sgd, lr 0.003, batch 32, 20 steps (and 5 given up)") == 1
+    assert "Reference runs: real against predicted" in found.words
+    # Three records each, of which one was not simulated so far: marks of what was measured, lines of both.
+    assert text.count("measured</title>") == 6
+    alone, found = page(tmp_path / "one", reference=REFERENCES[:1])
+    assert "Its own simulation predicts 26% too few steps: that is taken out of every candidate" in found.words
+    assert "reference-adamw" not in alone
+    unreached = [{**REFERENCES[0], "step_error": None}]
+    assert "predicts not even the losses it reached" in page(tmp_path / "no", reference=unreached)[1].words
+
+
 def test_what_validation_says_of_several_runs(tmp_path: Path) -> None:
-    runs = [{**VALIDATION[0], "real_steps": real} for real in (50.0, 80.0, 100.0, 120.0)]
-    _, found = page(tmp_path, validation=runs)
+    runs = [{**CHECKS[0], "real_steps": real} for real in (50.0, 80.0, 100.0, 120.0)]
+    _, found = page(tmp_path, validation=validation_of(runs))
     # Factors 2, 1.25, 1, 1.2 to either side; three are within 20 % (100/120 = 0.83), 100/80 = 1.25 and 2 are not.
     assert "Of the 4 that reached the target as predicted, half were off by less than a factor of 1.22" in found.words
     assert "50% were within 20 %; on average time was over-predicted by a factor of 1.20." in found.words
+    # The interval goes from 90 to 120 steps.
+    assert "2 of 4 lie in their 90 % interval of steps." in found.words
+    assert found.words.count("100 (90–120)") == 4
 
 
 def test_provenance(tmp_path: Path) -> None:
@@ -155,13 +185,13 @@ def test_provenance(tmp_path: Path) -> None:
 
 
 def test_what_users_supply_is_escaped(tmp_path: Path) -> None:
-    hostile = [{**VALIDATION[0], "config": {EVIL: EVIL}, "status": EVIL}]
+    hostile = validation_of([{**CHECKS[0], "config": {EVIL: EVIL}, "status": EVIL}])
     text, found = page(
         tmp_path,
         ranking=priced_ranking(notes=(EVIL,)),
         facts={EVIL: EVIL},
         validation=hostile,
-        reference={**REFERENCE, "note": EVIL},
+        reference=[{**REFERENCES[0], "stopped": EVIL}],
     )
     assert found.scripts == 1
     assert "<img" not in text
