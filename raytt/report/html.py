@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -61,6 +62,7 @@ def report(run: FinishedRun, *, now: datetime, show: Sequence[int] = ()) -> str:
         priced=any(entry.usd is not None for entry in ranking.entries),
         accurate=any(entry.forecast.accuracy is not None for entry in ranking.entries),
         names=names,
+        configs={entry.rank: json.dumps(entry.candidate.config()) for entry in ranking.entries},
         curves=[svg for quantity in plots_of(shown) if (svg := plots.curves(ranking, shown, quantity)) is not None],
         shown=shown,
         tradeoff=plots.tradeoff(decision, names),

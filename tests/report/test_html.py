@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -105,6 +106,16 @@ def test_the_answer_stands_first(tmp_path: Path) -> None:
     _, found = page(tmp_path)
     assert "Cheapest: lr 0.01, batch 32, nesterov 0.9, constant. It reaches loss_ratio=0.1 in 80 steps" in found.words
     assert "All candidates: sgd." in found.words
+
+
+def test_configurations_can_be_taken_over_to_the_last_digit(tmp_path: Path) -> None:
+    third = Candidate(lr=0.1 / 3, batch_size=8, momentum=0.9)
+    _, found = page(tmp_path, ranking=priced_ranking(examples=((third, EXAMPLES[0][1]), *EXAMPLES[2:])))
+    exact = '{"optimizer": "sgd", "lr": 0.03333333333333333, "momentum": 0.9, "batch_size": 8}'
+    assert f"To run it: {exact}" in found.words
+    written = [text for text in found.text if text.startswith("{")]
+    listed = [Candidate.from_config(json.loads(text)) for text in written[1:]]
+    assert listed == [entry.candidate for entry in load_run(tmp_path / "made").ranking.entries]
 
 
 def test_nothing_reaches_the_target(tmp_path: Path) -> None:
