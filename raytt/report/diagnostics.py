@@ -71,8 +71,17 @@ def _ranks(count: int) -> np.ndarray:
     return np.unique(np.round(np.geomspace(1, count, min(count, MOST_POINTS))).astype(np.int64))
 
 
-def stability(entries: Sequence[Entry], statistics: Statistics | None, names: Sequence[str]) -> Markup | None:
-    """How near the SGD candidates' peak learning rates are to the edge, by status; None where that is not known."""
+def stability(
+    entries: Sequence[Entry], statistics: Statistics | None, names: Sequence[str], *, along_path: bool
+) -> Markup | None:
+    """How near the SGD candidates' peak learning rates are to the edge, by status; None where that is not known.
+
+    Args:
+        entries: The ranking.
+        statistics: At the pre-trained weights.
+        names: What tells the candidates from each other.
+        along_path: Whether predictions follow reference runs: then no share of this limit decides on trust.
+    """
     shown = [(e, n) for e, n in zip(entries, names, strict=True) if e.candidate.optimizer == "sgd"]
     if statistics is None or not shown or not math.isfinite(statistics.stability_limit()):
         return None
@@ -85,7 +94,12 @@ def stability(entries: Sequence[Entry], statistics: Statistics | None, names: Se
         "stability",
         title="Peak learning rates as shares of the stability limit, by predicted status",
         description=f"{len(shown)} candidates; without momentum the limit is lr = {statistics.stability_limit():.3g}.",
-        x=Axis.over("Share of the stability limit, logarithmic", [*shares, EDGE_SHARE, 1.0], log=True, write=short),
+        x=Axis.over(
+            "Share of the stability limit, logarithmic",
+            [*shares, *([] if along_path else [EDGE_SHARE]), 1.0],
+            log=True,
+            write=short,
+        ),
         y=Axis(
             label="Predicted status",
             low=-0.5,
@@ -95,7 +109,8 @@ def stability(entries: Sequence[Entry], statistics: Statistics | None, names: Se
         ),
     )
     figure.rule(x=1.0, text="limit")
-    figure.rule(x=EDGE_SHARE, text=f"trusted up to {EDGE_SHARE:g}", left=True)
+    if not along_path:
+        figure.rule(x=EDGE_SHARE, text=f"trusted up to {EDGE_SHARE:g}", left=True)
     for (entry, name), share in zip(shown, shares, strict=True):
         lane = lanes.index(entry.forecast.status)
         # Spread over the lane by rank, so that marks at one place can be told apart, below its name.

@@ -79,7 +79,12 @@ def report(run: FinishedRun, *, now: datetime, show: Sequence[int] = ()) -> str:
         importances=_importances(ranking),
         eigenvalues=None if run.spectrum is None else diagnostics.eigenvalues(run.spectrum),
         alignment=None if run.spectrum is None else diagnostics.alignment(run.spectrum),
-        stability=diagnostics.stability(ranking.entries, run.statistics, [names[e.rank] for e in ranking.entries]),
+        stability=diagnostics.stability(
+            ranking.entries,
+            run.statistics,
+            [names[e.rank] for e in ranking.entries],
+            along_path=bool(run.references),
+        ),
         references=[(check, diagnostics.reference(check)) for check in run.references],
         validation=diagnostics.validation(run.validation),
         trust=trust.reasons(run),

@@ -178,6 +178,15 @@ def test_each_reference_run_is_told_once_beside_its_picture(tmp_path: Path) -> N
     assert "predicts not even the losses it reached" in page(tmp_path / "no", reference=unreached)[1].words
 
 
+def test_the_trusted_share_of_the_limit_is_drawn_only_where_it_decides(tmp_path: Path) -> None:
+    text, found = page(tmp_path / "free")
+    assert ">trusted up to 0.2</text>" in text
+    assert "trusted only well below it" in found.words
+    text, found = page(tmp_path / "path", reference=REFERENCES)
+    assert "trusted up to" not in text
+    assert "statuses follow from the sharpest point along the reference run" in found.words
+
+
 def test_what_validation_says_of_several_runs(tmp_path: Path) -> None:
     runs = [{**CHECKS[0], "real_steps": real} for real in (50.0, 80.0, 100.0, 120.0)]
     _, found = page(tmp_path, validation=validation_of(runs))
