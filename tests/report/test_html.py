@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 from fakes import EXAMPLES, example_ranking
-from run_directory import CHECKS, REFERENCES, VALIDATION, priced_ranking, validation_of, write_run
+from run_directory import CHECKS, PRICES, REFERENCES, VALIDATION, priced_ranking, validation_of, write_run
 
 from raytt.candidates import Candidate
 from raytt.errors import InputError
 from raytt.finished import load_run
 from raytt.forecast import Forecast, Status
+from raytt.pricing.terms import Terms
 from raytt.reference_check import ReferenceCheck
 from raytt.report.html import report
+from raytt.report.plots import short_usd
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 EVIL = "</td><script>alert('x')</script>\"><img src=https://evil.example/x.png onerror=alert(1)>"
@@ -185,6 +187,24 @@ def test_the_trusted_share_of_the_limit_is_drawn_only_where_it_decides(tmp_path:
     text, found = page(tmp_path / "path", reference=REFERENCES)
     assert "trusted up to" not in text
     assert "statuses follow from the sharpest point along the reference run" in found.words
+
+
+def test_bounds_far_beyond_all_plans_are_not_drawn(tmp_path: Path) -> None:
+    text, _ = page(tmp_path / "near")
+    assert ">deadline 60 s</text>" in text
+    assert ">budget $0.02</text>" in text
+    generous = priced_ranking(terms=Terms.of(prices=PRICES, budget_usd=50, deadline="1min"))
+    text, found = page(tmp_path / "far", ranking=generous)
+    assert ">deadline 60 s</text>" in text
+    assert ">budget" not in text
+    assert "at most $50 and at most 60 s" in found.words
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"), [(0.00003, "$0.00003"), (0.0005, "$0.0005"), (0.02, "$0.02"), (2e4, "$20,000")]
+)
+def test_dollars_on_an_axis(usd: float, text: str) -> None:
+    assert short_usd(usd) == text
 
 
 def test_what_validation_says_of_several_runs(tmp_path: Path) -> None:
