@@ -180,9 +180,11 @@ def _staircase(front: Sequence[Plan]) -> list[Point]:
 
 
 def short_usd(usd: float) -> str:
-    """Dollars on an axis."""
+    """Dollars on an axis, cents below a tenth of one: there is no room for many zeros."""
+    if usd < 1e-5:
+        return f"${usd:.0e}"
     if usd < 1e-3:
-        return f"${np.format_float_positional(usd, precision=1, fractional=False, trim='-')}"
+        return f"{100.0 * usd:.2g} ¢"
     return f"${usd:g}" if usd < 1e4 else f"${usd:,.0f}"
 
 

@@ -201,7 +201,7 @@ def test_bounds_far_beyond_all_plans_are_not_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("usd", "text"), [(0.00003, "$0.00003"), (0.0005, "$0.0005"), (0.02, "$0.02"), (2e4, "$20,000")]
+    ("usd", "text"), [(2e-7, "$2e-07"), (0.00003, "0.003 ¢"), (0.0005, "0.05 ¢"), (0.02, "$0.02"), (2e4, "$20,000")]
 )
 def test_dollars_on_an_axis(usd: float, text: str) -> None:
     assert short_usd(usd) == text
