@@ -30,7 +30,7 @@ def _validated(run: FinishedRun) -> tuple[str, ...]:
             f"{found.median_factor:.2f}, and {found.within_20:.0%} were within 20 %; {leaning}"
         )
     if found.with_interval:
-        sentences.append(f"{found.within_interval} of {found.with_interval} lie in their 90 % interval of steps.")
+        sentences.append(f"Within their 90 % interval of steps: {found.within_interval} of {found.with_interval}.")
     if found.wrong_outcome:
         sentences.append(f"{found.wrong_outcome} ended otherwise than predicted (reached or not).")
     return (" ".join(sentences),)

@@ -155,7 +155,7 @@ def test_trust_follows_from_what_is_there(tmp_path: Path) -> None:
     assert "2 runs were really trained." in found.words
     # 100 predicted, 110 real.
     assert "One reached the target as predicted; time was under-predicted by a factor of 1.10." in found.words
-    assert "1 of 1 lie in their 90 % interval of steps." in found.words
+    assert "Within their 90 % interval of steps: 1 of 1." in found.words
     assert "1 ended otherwise than predicted" in found.words
     errors = "for sgd 26% too few steps, for adamw 8% too many steps: that is taken out of every candidate"
     assert f"Their own simulations predict {errors}" in found.words
@@ -214,7 +214,7 @@ def test_what_validation_says_of_several_runs(tmp_path: Path) -> None:
     assert "Of the 4 that reached the target as predicted, half were off by less than a factor of 1.22" in found.words
     assert "50% were within 20 %; on average time was over-predicted by a factor of 1.20." in found.words
     # The interval goes from 90 to 120 steps.
-    assert "2 of 4 lie in their 90 % interval of steps." in found.words
+    assert "Within their 90 % interval of steps: 2 of 4." in found.words
     assert found.words.count("100 (90–120)") == 4
 
 
