@@ -131,7 +131,7 @@ def _plans(decision: Decision, names: Mapping[int, str]) -> list[dict[str, Any]]
         {
             "label": label,
             "rank": plan.entry.rank,
-            "name": names[plan.entry.rank],
+            "name": names[plan.entry.rank] + ("" if plan.trusted else " (untrusted)"),
             "place": budget.place(plan),
             "as_of": plan.machine.as_of,
             "time": human_seconds(plan.seconds),

@@ -184,7 +184,7 @@ def short_usd(usd: float) -> str:
     if usd < 1e-5:
         return f"${usd:.0e}"
     if usd < 1e-3:
-        return f"{100.0 * usd:.2g} ¢"
+        return f"{100.0 * usd:.2g}¢"
     return f"${usd:g}" if usd < 1e4 else f"${usd:,.0f}"
 
 

@@ -126,6 +126,13 @@ def test_nothing_reaches_the_target(tmp_path: Path) -> None:
     assert "Nothing fits: no configuration is predicted to reach the target" in found.words
 
 
+def test_a_plan_that_is_not_trusted_says_so(tmp_path: Path) -> None:
+    _, found = page(tmp_path / "only", ranking=priced_ranking(examples=EXAMPLES[2:4]))
+    assert "cosine (untrusted) azure:NC24ads_A100_v4:spot" in found.words
+    _, found = page(tmp_path / "all")
+    assert "(untrusted) azure" not in found.words
+
+
 def test_statuses_are_explained_and_told_by_more_than_colour(tmp_path: Path) -> None:
     text, found = page(tmp_path)
     for status in Status:
@@ -201,7 +208,7 @@ def test_bounds_far_beyond_all_plans_are_not_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("usd", "text"), [(2e-7, "$2e-07"), (0.00003, "0.003 ¢"), (0.0005, "0.05 ¢"), (0.02, "$0.02"), (2e4, "$20,000")]
+    ("usd", "text"), [(2e-7, "$2e-07"), (0.00003, "0.003¢"), (0.0005, "0.05¢"), (0.02, "$0.02"), (2e4, "$20,000")]
 )
 def test_dollars_on_an_axis(usd: float, text: str) -> None:
     assert short_usd(usd) == text
