@@ -52,7 +52,10 @@ def test_times_are_those_of_the_worker_not_of_the_priced_machine() -> None:
     check = Check(entry=entry, seed=1, real=real, seconds_per_step=1.9)
     assert (check.predicted_seconds, check.real_seconds) == (pytest.approx(80.5 * 1.9), 140.0)
     assert check.to_json()["predicted_seconds"] == check.predicted_seconds
-    assert "2.5 min 2.3 min" in " ".join(str(Validation(target="loss_ratio=0.1", checks=(check,))).split())
+    told = " ".join(str(Validation(target="loss_ratio=0.1", checks=(check,))).split())
+    assert "2.5 min 2.3 min" in told
+    # With a single one its whole configuration is said.
+    assert "lr 0.01, batch 32" in told
     assert Check(entry=entry, seed=1, real=real).predicted_seconds is None
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raytt.report.terminal import human_seconds, human_steps, settings_of
+from raytt.report.terminal import differences, human_seconds, human_steps, settings_of
 from raytt.validation import Check, Validation
 
 
@@ -21,7 +22,9 @@ def render(validation: Validation) -> RenderableType:
     for name in ("predicted steps", "real steps", "off by", "predicted time", "real time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("accuracy", justify="right", no_wrap=True)
-    settings = settings_of([check.entry.candidate for check in validation.checks])
+    candidates = [check.entry.candidate for check in validation.checks]
+    # A single one differs from no other: then all of it is said.
+    settings: Sequence[RenderableType] = differences(candidates) if len(candidates) == 1 else settings_of(candidates)
     for check, setting in zip(validation.checks, settings, strict=True):
         table.add_row(str(check.entry.rank), setting, *_numbers(check))
     title = (
