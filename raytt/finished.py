@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,32 +16,14 @@ from raytt.errors import StoreError
 from raytt.kernel.spectrum import Spectrum
 from raytt.kernel.statistics import Statistics
 from raytt.ranking import Ranking
+from raytt.reference_check import FILE as REFERENCE_FILE
+from raytt.reference_check import ReferenceCheck
 from raytt.store import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
-    """The short real run against its own prediction, ``reference.json``."""
-
-    config: Mapping[str, Any]
-    """Its configuration."""
-    steps: tuple[float, ...]
-    """Steps at which both losses are known, increasing."""
-    real_loss: tuple[float | None, ...]
-    """Measured mean training loss; None where it diverged."""
-    predicted_loss: tuple[float | None, ...]
-    """Predicted."""
-    note: str = ""
-    """What the reader should know."""
-
-    def __post_init__(self) -> None:
-        if not len(self.steps) == len(self.real_loss) == len(self.predicted_loss):
-            raise ValueError(f"{len(self.steps)} steps, {len(self.real_loss)} and {len(self.predicted_loss)} losses")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Validated:
-    """One configuration that was really trained, an item of ``validation.json``."""
+    """One configuration that was really trained, one of the checks in ``validation.json``."""
 
     config: Mapping[str, Any]
     """The configuration."""
@@ -50,6 +33,10 @@ class Validated:
     """What really happened: "reached", "not reached", "diverged"."""
     predicted_steps: float | None = None
     """Median; None where the target was not predicted to be reached."""
+    predicted_low: float | None = None
+    """Lower end of the 90 % interval."""
+    predicted_high: float | None = None
+    """Upper end; None with a lower one: beyond the end of the budget."""
     real_steps: float | None = None
     """None where it was not reached."""
     predicted_seconds: float | None = None
@@ -60,6 +47,15 @@ class Validated:
     """In [0, 1]."""
     real_accuracy: float | None = None
     """In [0, 1]."""
+
+    @property
+    def within(self) -> bool | None:
+        """Whether the real steps lie in the predicted interval; None where either is not known."""
+        if self.predicted_low is None or self.real_steps is None:
+            return None
+        return (
+            self.predicted_low <= self.real_steps <= (math.inf if self.predicted_high is None else self.predicted_high)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +74,10 @@ class FinishedRun:
     """At the pre-trained weights."""
     spectrum: Spectrum | None = None
     """At the pre-trained weights."""
-    reference: Reference | None = None
-    """Where a reference run was made."""
+    references: tuple[ReferenceCheck, ...] = ()
+    """The short real training of each optimizer family; none of a training-free ranking."""
     validation: tuple[Validated, ...] = ()
-    """Where candidates were really trained."""
+    """Where candidates were really trained to the target of the ranking."""
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What results depend on, by section: fingerprints, versions, seeds."""
 
@@ -109,16 +105,17 @@ def load_run(place: str | Path) -> FinishedRun:
     """
     run = Run.find(place)
     summary = _json(run, "tangent/summary.json")
-    reference, validation = _json(run, "reference.json"), _json(run, "validation.json")
+    ranking = _ranking(run)
+    references, validation = _json(run, REFERENCE_FILE), _json(run, "validation.json")
     return FinishedRun(
         name=run.name,
         place=run.storage.root,
-        ranking=_ranking(run),
+        ranking=ranking,
         bands=from_arrays(run.storage.read_arrays(run.files[CURVES_FILE])) if CURVES_FILE in run.files else {},
         statistics=None if summary is None else Statistics(**summary["statistics"]),
         spectrum=None if summary is None else _spectrum(run, summary),
-        reference=None if reference is None else _reference(reference),
-        validation=() if validation is None else _validation(validation),
+        references=() if references is None else _references(references),
+        validation=() if validation is None else _validation(validation, target=str(ranking.target)),
         facts=run.inputs,
     )
 
@@ -161,22 +158,18 @@ def _spectrum(run: Run, summary: Mapping[str, Any]) -> Spectrum | None:
     )
 
 
-def _reference(data: Mapping[str, Any]) -> Reference:
+def _references(data: Any) -> tuple[ReferenceCheck, ...]:
     try:
-        return Reference(
-            config=data["config"],
-            steps=tuple(data["steps"]),
-            real_loss=tuple(data["real_loss"]),
-            predicted_loss=tuple(data["predicted_loss"]),
-            note=str(data.get("note") or ""),
-        )
-    except (ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"reference.json cannot be read ({type(error).__name__}: {error}).") from error
+        return tuple(ReferenceCheck.from_json(item) for item in data)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(f"{REFERENCE_FILE} cannot be read ({type(error).__name__}: {error}).") from error
 
 
-def _validation(data: Any) -> tuple[Validated, ...]:
+def _validation(data: Any, *, target: str) -> tuple[Validated, ...]:
+    """What was really trained to this target: another is another question, and its steps are no steps to this one."""
     known = {f.name for f in fields(Validated)}
     try:
-        return tuple(Validated(**{k: v for k, v in item.items() if k in known}) for item in data)
+        found = tuple(Validated(**{k: v for k, v in item.items() if k in known}) for item in data["checks"])
+        return found if data["target"] == target else ()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"validation.json cannot be read ({type(error).__name__}: {error}).") from error

@@ -12,7 +12,7 @@ from typing import Any
 
 from raytt.fingerprint import Fact
 
-FORMAT = 2
+FORMAT = 3
 """Version of the run directory's layout."""
 
 _FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")

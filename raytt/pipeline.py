@@ -8,24 +8,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
 from raytt.bands import FILE as CURVES_FILE
 from raytt.bands import to_arrays
 from raytt.candidates import Candidate
-from raytt.correction import first_crossings
 from raytt.distributed.session import WorkerResources
 from raytt.distributed.workers import worker_limits
 from raytt.dynamics.simulate import Method
 from raytt.errors import InputError
 from raytt.forecast import check_target
 from raytt.losses import as_loss
-from raytt.prediction import Plan, Prediction, predict, reference_check, reporter_of
+from raytt.prediction import Plan, predict, reference_checks, reporter_of
 from raytt.pricing.catalog import warn_of_age
 from raytt.pricing.machine import leading, machines
 from raytt.pricing.quote import check_price
 from raytt.pricing.terms import Terms
 from raytt.ranking import Provenance, Ranking, rank_candidates
+from raytt.reference_check import FILE as REFERENCE_FILE
 from raytt.store import Run
 from raytt.target import Target
 from raytt.task import Task
@@ -137,6 +135,7 @@ def rank(
             )
         statistics, facts, step_times = found.reduced.statistics, found.probed.facts, trained_on.step_times
         limit = statistics.stability_limit()
+        checks = reference_checks(found)
         ranking = Ranking(
             task=task.name,
             method="path" if found.references else method,
@@ -146,7 +145,7 @@ def rank(
             notes=(
                 *drawn.notes,
                 *facts.notes,
-                *_reference_notes(found),
+                *(check.note for check in checks),
                 *(found.work_notes if terms.offers else ()),
                 *price_notes,
                 *warn_of_age(terms.offers, datetime.now(UTC).date()),
@@ -172,36 +171,12 @@ def rank(
         bands = found.bands()
         curves = to_arrays({entry.candidate: bands[entry.candidate] for entry in entries})
         run.record(run.storage.write_arrays(CURVES_FILE, curves, made_from=found.reduced.train.made_from))
-        if found.references:
-            told = reference_check(found, notes=_reference_notes(found))
-            run.write_json("reference.json", told, made_from=found.references[0].made_from)
+        # Also where there is none, so that those of an earlier ranking in this directory are not taken for its own.
+        told = [check.to_json() for check in checks]
+        run.write_json(REFERENCE_FILE, told, made_from=found.reduced.train.made_from)
         run.write_json("ranking.json", ranking.to_json(), made_from=found.reduced.train.made_from)
         reporter.say(f"Kept in {run.storage.shown}; give --name {run.name} to go on from there.")
         return ranking
-
-
-def _reference_notes(found: Prediction) -> list[str]:
-    """What each reference run was, and how well its own path predicts it."""
-    notes = []
-    for reference in found.references:
-        c, row = reference.candidate, found.reference_rows[reference.optimizer]
-        ratio = float(reference.losses.min() / reference.losses[0])
-        levels = np.geomspace(0.8, max(ratio, 1e-3), 5)
-        real = first_crossings(reference.steps.astype(np.float64), reference.losses[None], levels)[0]
-        simulated = np.median(first_crossings(row.curves.steps, row.curves.train_loss[row.number], levels), axis=0)
-        known = np.isfinite(real) & np.isfinite(simulated)
-        error = np.exp(np.mean(np.log((simulated[known] + 1.0) / (real[known] + 1.0)))) if known.any() else math.nan
-        quality = (
-            f"its own path predicts its steps {error - 1.0:+.0%}"
-            if math.isfinite(error)
-            else "its own path does not reach its losses"
-        )
-        notes.append(
-            f"Reference run: {c.optimizer}, lr {c.lr:.3g}{f', momentum {c.momentum:g}' if c.momentum else ''}, batch "
-            f"{c.batch_size}, {reference.steps[-1]} steps (and {reference.wasted_steps} given up), stopped "
-            f"{reference.stopped}; {quality}, which is taken out of every candidate of that optimizer."
-        )
-    return notes
 
 
 def _check_numbers(*, num_workers: int | None, num_paths: int, max_epochs: float, method: str, seed: int) -> None:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +36,7 @@ from raytt.losses import as_loss
 from raytt.pricing.machine import Timing
 from raytt.pricing.step_time import StepTime
 from raytt.probe.worker import ProbeSettings
+from raytt.reference_check import ReferenceCheck
 from raytt.store import Run
 from raytt.target import Target
 from raytt.task import Task
@@ -293,19 +293,24 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
     )
 
 
-def reference_check(found: Prediction, *, notes: Sequence[str]) -> dict[str, Any]:
-    """The first reference run's real losses beside its simulation's, as ``reference.json`` holds them."""
-    reference = found.references[0]
-    row = found.reference_rows[reference.optimizer]
-    typical = np.median(row.curves.train_loss[row.number], axis=0)
-    simulated = np.interp(reference.steps, row.curves.steps, typical)
-    return {
-        "config": reference.candidate.config(),
-        "steps": [int(step) for step in reference.steps],
-        "real_loss": [float(x) if np.isfinite(x) else None for x in reference.losses],
-        "predicted_loss": [float(x) if np.isfinite(x) else None for x in simulated],
-        "note": " ".join(notes),
-    }
+def reference_checks(found: Prediction) -> tuple[ReferenceCheck, ...]:
+    """Each reference run beside its simulation."""
+    checks = []
+    for reference in found.references:
+        row = found.reference_rows[reference.optimizer]
+        simulated = row.curves.steps <= row.curves.steps_done[row.number]
+        checks.append(
+            ReferenceCheck.measure(
+                reference.candidate,
+                steps=reference.steps,
+                losses=reference.losses,
+                simulated_steps=row.curves.steps[simulated],
+                simulated=row.curves.train_loss[row.number][:, simulated],
+                wasted_steps=reference.wasted_steps,
+                stopped=reference.stopped,
+            )
+        )
+    return tuple(checks)
 
 
 def reporter_of(run: Run, *, progress: bool) -> Reporter:

@@ -8,7 +8,9 @@
       probe/train-000000.arrow sketched Jacobian rows, one file per shard of samples
       tangent/*.arrow          the reduced tangent and its spectrum
       curves/<key>.arrow       simulated curves, one file per batch of candidates
+      reference.json           the reference runs beside their own simulations
       ranking.json             the result
+      validation.json          candidates that were really trained
 
 The manifest is replaced as a whole, so an interrupted run loses at most the file being written. Nothing is pickled.
 """

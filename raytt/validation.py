@@ -44,6 +44,15 @@ class Check:
     """Of the real run's minibatches."""
     real: Outcome
     """What happened."""
+    seconds_per_step: float | None = None
+    """Time of a step on the worker that the ranking timed, seconds. The ranking itself may be priced for another
+    machine, whose times say nothing of this one."""
+
+    @property
+    def predicted_seconds(self) -> float | None:
+        """Predicted time to the target on such a worker, seconds; None where it is not reached, or was not timed."""
+        steps = self.entry.forecast.steps
+        return None if steps is None or self.seconds_per_step is None else steps * self.seconds_per_step
 
     @property
     def real_seconds(self) -> float | None:
@@ -80,7 +89,7 @@ class Check:
             "real_steps": self.real.steps,
             "real_steps_done": self.real.steps_done,
             "diverged": self.real.diverged,
-            "predicted_seconds": self.entry.seconds,
+            "predicted_seconds": self.predicted_seconds,
             "real_seconds": self.real_seconds,
             "predicted_accuracy": forecast.accuracy,
             "real_accuracy": self.real.accuracy,
@@ -209,13 +218,18 @@ def validate(
                 run=run,
                 phase=phase,
             )
+        timed = ranking.timing.timed
         checks = tuple(
-            Check(entry=entry, seed=trial.seed, real=outcome)
+            Check(
+                entry=entry,
+                seed=trial.seed,
+                real=outcome,
+                seconds_per_step=timed[size].seconds if (size := entry.candidate.batch_size) in timed else None,
+            )
             for entry, trial, outcome in zip(entries, trials, outcomes, strict=True)
         )
         found = Validation(target=str(ranking.target), checks=checks)
-        checked = [check.to_json() for check in checks]
-        run.write_json("validation.json", checked, made_from=run.files["ranking.json"].made_from)
+        run.write_json("validation.json", found.to_json(), made_from=run.files["ranking.json"].made_from)
         return found
 
 

@@ -34,12 +34,14 @@ TIMING = Timing(
     },
 )
 PRICES = ("aws:g6.xlarge", "gcp:a2-highgpu-1g", "azure:NC24ads_A100_v4:spot")
-VALIDATION: list[dict[str, Any]] = [
+CHECKS: list[dict[str, Any]] = [
     {
         "config": {"lr": 0.03, "batch_size": 32},
         "seed": 3,
         "status": "reached",
         "predicted_steps": 100.0,
+        "predicted_low": 90.0,
+        "predicted_high": 120.0,
         "real_steps": 110.0,
         "predicted_seconds": 30.0,
         "real_seconds": 33.0,
@@ -58,13 +60,34 @@ VALIDATION: list[dict[str, Any]] = [
         "real_accuracy": 0.8,
     },
 ]
-REFERENCE: dict[str, Any] = {
-    "config": {"lr": 0.003, "batch_size": 32},
-    "steps": [0, 10, 20],
-    "real_loss": [2.3, 1.2, 0.7],
-    "predicted_loss": [2.3, 1.3, 0.8],
-    "note": "Stopped early.",
-}
+REFERENCES: list[dict[str, Any]] = [
+    {
+        "config": {"lr": 0.003, "batch_size": 32},
+        "steps": [0, 10, 20],
+        "real_loss": [2.3, 1.2, 0.7],
+        "predicted_loss": [2.3, 1.3, None],
+        "step_error": -0.256,
+        "wasted_steps": 5,
+        "stopped": "early",
+    },
+    {
+        "config": {"optimizer": "adamw", "lr": 0.0004, "batch_size": 16},
+        "steps": [0, 10, 30],
+        "real_loss": [2.3, 1.0, 0.5],
+        "predicted_loss": [2.3, 0.9, 0.6],
+        "step_error": 0.08,
+        "wasted_steps": 0,
+        "stopped": "at its limit",
+    },
+]
+
+
+def validation_of(checks: list[dict[str, Any]], *, target: str = "loss_ratio=0.1") -> dict[str, Any]:
+    """What ``validation.json`` holds."""
+    return {"target": target, "median_error": None, "bias": None, "checks": checks}
+
+
+VALIDATION = validation_of(CHECKS)
 
 
 def priced_ranking(**changes: Any) -> Ranking:

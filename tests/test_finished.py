@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 from fakes import EXAMPLES
-from run_directory import REFERENCE, VALIDATION, priced_ranking, write_run
+from run_directory import CHECKS, REFERENCES, VALIDATION, priced_ranking, validation_of, write_run
 
 from raytt.errors import StoreError
-from raytt.finished import load_ranking, load_run
+from raytt.finished import Validated, load_ranking, load_run
 from raytt.store import Run
 
 
 def test_everything_is_read_back(tmp_path: Path) -> None:
-    place = write_run(tmp_path, validation=VALIDATION, reference=REFERENCE)
+    place = write_run(tmp_path, validation=VALIDATION, reference=REFERENCES)
     run = load_run(place)
     assert run.ranking == priced_ranking()
     assert (run.name, run.place) == ("made", str(place))
@@ -23,8 +23,8 @@ def test_everything_is_read_back(tmp_path: Path) -> None:
     assert run.statistics is not None
     assert run.statistics.stability_limit() == pytest.approx(0.2)
     assert [item.real_steps for item in run.validation] == [110.0, 50.0]
-    assert run.reference is not None
-    assert run.reference.steps == (0, 10, 20)
+    assert [check.candidate.optimizer for check in run.references] == ["sgd", "adamw"]
+    assert [check.to_json()["real_loss"] for check in run.references] == [[2.3, 1.2, 0.7], [2.3, 1.0, 0.5]]
     assert run.facts["probe"]["weights"] == "abc123"
 
 
@@ -39,7 +39,7 @@ def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     place = write_run(tmp_path, curves=False)
     (place / "tangent" / "summary.json").unlink()
     run = load_run(place.as_uri())
-    assert (run.spectrum, run.statistics, run.reference, run.validation) == (None, None, None, ())
+    assert (run.spectrum, run.statistics, run.references, run.validation) == (None, None, (), ())
     assert run.band(EXAMPLES[0][0]) is None
 
 
@@ -88,9 +88,11 @@ def test_runs_that_cannot_be_read(tmp_path: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("reference.json", {"config": {}, "steps": [1, 2], "real_loss": [1.0], "predicted_loss": [1.0, 2.0]}),
-        ("reference.json", []),
-        ("validation.json", [{"seed": 1}]),
+        ("reference.json", [{**REFERENCES[0], "real_loss": [1.0]}]),
+        ("reference.json", [{k: v for k, v in REFERENCES[0].items() if k != "step_error"}]),
+        ("reference.json", REFERENCES[0]),
+        ("validation.json", validation_of([{"seed": 1}])),
+        ("validation.json", CHECKS),
         ("validation.json", {"a": 1}),
     ],
 )
@@ -101,11 +103,33 @@ def test_other_files_that_are_not_what_they_should_be(tmp_path: Path, name: str,
         load_run(place)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "real", "within"),
+    [
+        (90.0, 120.0, 110.0, True),
+        (90.0, 120.0, 130.0, False),
+        (90.0, None, 900.0, True),
+        (90.0, None, 80.0, False),
+        (None, None, 80.0, None),
+        (90.0, 120.0, None, None),
+    ],
+)
+def test_whether_real_steps_lie_in_the_interval(
+    low: float | None, high: float | None, real: float | None, within: bool | None
+) -> None:
+    run = Validated(config={}, seed=0, status="", predicted_low=low, predicted_high=high, real_steps=real)
+    assert run.within is within
+
+
+def test_real_runs_to_another_target_are_not_those_of_the_ranking(tmp_path: Path) -> None:
+    place = write_run(tmp_path, validation=validation_of(CHECKS, target="loss_ratio=0.2"))
+    assert load_run(place).validation == ()
+
+
 @pytest.mark.parametrize("name", ["ranking.json", "reference.json"])
 def test_files_that_were_changed_are_refused(tmp_path: Path, name: str) -> None:
-    told = {"config": {}, "steps": [1], "real_loss": [1.0], "predicted_loss": [1.0]}
-    place = write_run(tmp_path, reference=told)
-    assert load_run(place).reference is not None
+    place = write_run(tmp_path, reference=REFERENCES)
+    assert len(load_run(place).references) == 2
     text = (place / name).read_text()
     (place / name).write_text(text.replace("1", "2", 1))
     with pytest.raises(StoreError, match=f"{name} .* is damaged"):

@@ -15,6 +15,7 @@ import raytt
 from raytt import prediction
 from raytt.distributed import tangents
 from raytt.distributed.solve import Solvers
+from raytt.finished import load_run
 from raytt.forecast import Status
 from raytt.training import train
 
@@ -79,6 +80,19 @@ def test_the_reference_runs_are_told(base: tuple[raytt.Ranking, Path]) -> None:
         summary = json.loads((base[1] / "r" / "reference" / f"{family}.json").read_text())
         assert min(summary["losses"]) < 0.6 * summary["losses"][0]
         assert 1 <= len(summary["waypoint_steps"]) <= prediction.NUM_WAYPOINTS
+    checks = load_run(base[1] / "r").references
+    assert sorted(check.candidate.optimizer for check in checks) == ["adamw", "sgd"]
+    assert {check.note for check in checks} == set(told)
+    for check in checks:
+        assert check.predicted_loss[0] == pytest.approx(check.real_loss[0], rel=1e-4)
+        # The linearized network is near the real one on the way that it was probed along.
+        assert check.step_error is not None
+        assert abs(check.step_error) < 0.5
+
+
+def test_a_training_free_ranking_of_the_same_run_has_no_reference_run(finished: Path) -> None:
+    _rank(finished, space=SPACE[:2], reference_steps=0)
+    assert load_run(finished / "r").references == ()
 
 
 def test_what_diverges_is_named(base: tuple[raytt.Ranking, Path]) -> None:

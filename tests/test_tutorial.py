@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"<!-- ci:tutorial -->\n```bash\n(.*?)```", TUTORIAL.read_te
 
 def test_the_tutorial_has_commands() -> None:
     text = "".join(BLOCKS)
-    for command in ("init", "rank", "budget", "report", "export", "doctor"):
+    for command in ("init", "rank", "budget", "report", "export", "validate", "doctor"):
         assert f"raytt {command}" in text
 
 

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from run_directory import priced_ranking
 from test_pipeline import SPACE, TASK, _rank, steady_clock
 
 import raytt
 from raytt.distributed import validate as on_ray
-from raytt.distributed.validate import outcome
+from raytt.distributed.validate import Outcome, outcome
 from raytt.finished import load_run
 from raytt.target import Target
 from raytt.training import TrainingCurve, train
-from raytt.validation import SEED, Validation, choose, validate
+from raytt.validation import SEED, Check, Validation, choose, validate
 
 __all__ = ["steady_clock"]
 
@@ -42,6 +43,20 @@ def test_outcomes_are_read_like_forecasts() -> None:
     assert found.accuracy == pytest.approx(found.steps / 40.0)
     missed = outcome(_curve(), Target(kind="loss", value=0.01), steps_per_epoch=10.0)
     assert (missed.steps, missed.steps_done, missed.accuracy) == (None, 30, 0.75)
+
+
+def test_times_are_those_of_the_worker_not_of_the_priced_machine() -> None:
+    entry = priced_ranking().entries[0]
+    assert (entry.forecast.steps, entry.seconds) == (80.5, pytest.approx(80.5 * 0.3))
+    real = Outcome(steps=70.0, steps_done=80, diverged=False, accuracy=None, val_accuracy=None, seconds_per_step=2.0)
+    check = Check(entry=entry, seed=1, real=real, seconds_per_step=1.9)
+    assert (check.predicted_seconds, check.real_seconds) == (pytest.approx(80.5 * 1.9), 140.0)
+    assert check.to_json()["predicted_seconds"] == check.predicted_seconds
+    told = " ".join(str(Validation(target="loss_ratio=0.1", checks=(check,))).split())
+    assert "2.5 min 2.3 min" in told
+    # With a single one its whole configuration is said.
+    assert "lr 0.01, batch 32" in told
+    assert Check(entry=entry, seed=1, real=real).predicted_seconds is None
 
 
 def test_the_choice_is_the_top_and_a_draw_from_the_rest() -> None:
@@ -81,11 +96,14 @@ def test_real_runs_are_those_of_training_itself(checked: tuple[Validation, Path]
 def test_it_is_kept_in_the_run_and_told(checked: tuple[Validation, Path]) -> None:
     found, place = checked
     kept = json.loads((place / "validation.json").read_text())
-    assert [item["real_steps"] for item in kept] == [check.real.steps for check in found.checks]
+    assert kept == found.to_json()
+    assert [item["real_steps"] for item in kept["checks"]] == [check.real.steps for check in found.checks]
     run = load_run(place)
     assert [item.real_steps for item in run.validation] == [check.real.steps for check in found.checks]
     text = str(found)
     assert "Really trained to loss_ratio=0.3" in text
+    # `steady_clock` says that a step takes 0.01 s per sample.
+    assert all(check.seconds_per_step == 0.01 * check.entry.candidate.batch_size for check in found.checks)
     assert "bias" in text
 
 

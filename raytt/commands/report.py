@@ -46,7 +46,7 @@ def command(
         return {
             "ranking": found.ranking.to_json(),
             "decision": decision_to_json(found.ranking.decide()),
-            "reference": None if found.reference is None else asdict(found.reference),
+            "references": [check.to_json() for check in found.references],
             "validation": [asdict(item) for item in found.validation],
             "inputs": found.facts,
         }

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from raytt.finished import Reference, Validated
+from raytt.finished import Validated
 from raytt.forecast import EDGE_SHARE, Status
 from raytt.kernel.spectrum import Spectrum
 from raytt.kernel.statistics import Statistics
 from raytt.ranking import Entry
+from raytt.reference_check import ReferenceCheck
 from raytt.report.plots import short
 from raytt.report.svg import Axis, Figure, power
 from raytt.report.terminal import human_steps
 
+LEAST_SPAN = 3.0
+"""Real and predicted steps are drawn on axes that reach at least this factor from their middle."""
 MOST_POINTS = 200
 """Eigenvalues that are drawn, evenly spread on the logarithmic axis."""
 _LANES = (Status.REACHED, Status.UNTRUSTED, Status.NOISE_FLOOR, Status.NOT_REACHED, Status.UNSTABLE)
@@ -68,8 +71,17 @@ def _ranks(count: int) -> np.ndarray:
     return np.unique(np.round(np.geomspace(1, count, min(count, MOST_POINTS))).astype(np.int64))
 
 
-def stability(entries: Sequence[Entry], statistics: Statistics | None, names: Sequence[str]) -> Markup | None:
-    """How near the SGD candidates' peak learning rates are to the edge, by status; None where that is not known."""
+def stability(
+    entries: Sequence[Entry], statistics: Statistics | None, names: Sequence[str], *, along_path: bool
+) -> Markup | None:
+    """How near the SGD candidates' peak learning rates are to the edge, by status; None where that is not known.
+
+    Args:
+        entries: The ranking.
+        statistics: At the pre-trained weights.
+        names: What tells the candidates from each other.
+        along_path: Whether predictions follow reference runs: then no share of this limit decides on trust.
+    """
     shown = [(e, n) for e, n in zip(entries, names, strict=True) if e.candidate.optimizer == "sgd"]
     if statistics is None or not shown or not math.isfinite(statistics.stability_limit()):
         return None
@@ -82,7 +94,12 @@ def stability(entries: Sequence[Entry], statistics: Statistics | None, names: Se
         "stability",
         title="Peak learning rates as shares of the stability limit, by predicted status",
         description=f"{len(shown)} candidates; without momentum the limit is lr = {statistics.stability_limit():.3g}.",
-        x=Axis.over("Share of the stability limit, logarithmic", [*shares, EDGE_SHARE, 1.0], log=True, write=short),
+        x=Axis.over(
+            "Share of the stability limit, logarithmic",
+            [*shares, *([] if along_path else [EDGE_SHARE]), 1.0],
+            log=True,
+            write=short,
+        ),
         y=Axis(
             label="Predicted status",
             low=-0.5,
@@ -92,7 +109,8 @@ def stability(entries: Sequence[Entry], statistics: Statistics | None, names: Se
         ),
     )
     figure.rule(x=1.0, text="limit")
-    figure.rule(x=EDGE_SHARE, text=f"trusted up to {EDGE_SHARE:g}", left=True)
+    if not along_path:
+        figure.rule(x=EDGE_SHARE, text=f"trusted up to {EDGE_SHARE:g}", left=True)
     for (entry, name), share in zip(shown, shares, strict=True):
         lane = lanes.index(entry.forecast.status)
         # Spread over the lane by rank, so that marks at one place can be told apart, below its name.
@@ -107,20 +125,17 @@ def stability(entries: Sequence[Entry], statistics: Statistics | None, names: Se
     return figure.svg()
 
 
-def reference(run: Reference) -> Markup | None:
-    """Real against predicted loss of the reference run; None without records."""
-    pairs = [
-        (steps, real, predicted)
-        for steps, real, predicted in zip(run.steps, run.real_loss, run.predicted_loss, strict=True)
-    ]
+def reference(check: ReferenceCheck) -> Markup | None:
+    """Real against predicted loss of a reference run; None where no loss is known."""
+    pairs = list(zip(check.steps, check.real_loss, check.predicted_loss, strict=True))
     losses = [v for _, *both in pairs for v in both if v is not None and v > 0.0]
     if not losses:
         return None
     figure = Figure(
-        "reference",
-        title="Training loss of the reference run, real and predicted",
-        description=f"{len(pairs)} records up to step {run.steps[-1]:g}.",
-        x=Axis.over("Optimizer steps", run.steps, start=0.0, write=human_steps),
+        f"reference-{check.candidate.optimizer}",
+        title=f"Training loss of the reference run with {check.candidate.optimizer}, real and predicted",
+        description=f"{len(pairs)} records up to step {check.steps[-1]:g}; {check.quality}.",
+        x=Axis.over(f"Optimizer steps ({check.candidate.optimizer})", check.steps, start=0.0, write=human_steps),
         y=Axis.over("Training loss, logarithmic", losses, log=True),
     )
     figure.line([(s, p) for s, _, p in pairs if p is not None], "c1 d1")
@@ -145,6 +160,10 @@ class Agreement:
     """Share of them within 20 %."""
     wrong_outcome: int
     """Runs that reached the target against the prediction, or the other way round."""
+    with_interval: int
+    """Runs that reached the target, and of which there is a 90 % interval."""
+    within_interval: int
+    """Those of them that lie in it."""
 
 
 def agreement(runs: Sequence[Validated]) -> Agreement:
@@ -157,6 +176,8 @@ def agreement(runs: Sequence[Validated]) -> Agreement:
         bias=math.exp(float(np.mean(logs))) if logs else None,
         within_20=sum(abs(ratio - 1.0) <= 0.2 for ratio in ratios) / len(ratios) if ratios else None,
         wrong_outcome=sum((r.predicted_steps is None) != (r.real_steps is None) for r in runs),
+        with_interval=sum(r.within is not None for r in runs),
+        within_interval=sum(r.within is True for r in runs),
     )
 
 
@@ -167,16 +188,18 @@ def words(config: Mapping[str, Any]) -> str:
 
 
 def validation(runs: Sequence[Validated]) -> Markup | None:
-    """Predicted against real steps with the 20 % band; None where no run has both."""
+    """Predicted steps and their 90 % interval against real steps, with the 20 % band; None where no run has both."""
     both = [r for r in runs if r.predicted_steps and r.real_steps]
     if not both:
         return None
-    values = [v for r in both for v in (r.predicted_steps, r.real_steps) if v]
-    axis = Axis.over("", values, log=True, write=human_steps)
+    values = [v for r in both for v in (r.predicted_steps, r.real_steps, r.predicted_low, r.predicted_high) if v]
+    # Never so narrow that the band of 20 % fills the picture.
+    middle = math.sqrt(min(values) * max(values))
+    axis = Axis.over("", [*values, middle / LEAST_SPAN, middle * LEAST_SPAN], log=True, write=human_steps)
     figure = Figure(
         "validation",
         title="Predicted against real steps to the target",
-        description=f"{len(both)} runs that were really trained; the band holds those within 20 %.",
+        description=f"{len(both)} really trained; the band holds predictions within 20 %, bars are 90 % intervals.",
         x=Axis(label="Real steps, logarithmic", low=axis.low, high=axis.high, log=True, write=human_steps),
         y=Axis(label="Predicted steps, logarithmic", low=axis.low, high=axis.high, log=True, write=human_steps),
     )
@@ -184,6 +207,9 @@ def validation(runs: Sequence[Validated]) -> Markup | None:
     figure.band([(v, 0.8 * v) for v in ends], [(v, 1.2 * v) for v in ends], "c0")
     figure.line([(v, v) for v in ends], "limit")
     for run in both:
+        if run.predicted_low and run.real_steps:
+            high = axis.high if run.predicted_high is None else run.predicted_high
+            figure.line([(run.real_steps, run.predicted_low), (run.real_steps, high)], "c0")
         figure.point(
             run.real_steps or 1.0,
             run.predicted_steps or 1.0,

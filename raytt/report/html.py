@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -61,6 +62,7 @@ def report(run: FinishedRun, *, now: datetime, show: Sequence[int] = ()) -> str:
         priced=any(entry.usd is not None for entry in ranking.entries),
         accurate=any(entry.forecast.accuracy is not None for entry in ranking.entries),
         names=names,
+        configs={entry.rank: json.dumps(entry.candidate.config()) for entry in ranking.entries},
         curves=[svg for quantity in plots_of(shown) if (svg := plots.curves(ranking, shown, quantity)) is not None],
         shown=shown,
         tradeoff=plots.tradeoff(decision, names),
@@ -77,10 +79,17 @@ def report(run: FinishedRun, *, now: datetime, show: Sequence[int] = ()) -> str:
         importances=_importances(ranking),
         eigenvalues=None if run.spectrum is None else diagnostics.eigenvalues(run.spectrum),
         alignment=None if run.spectrum is None else diagnostics.alignment(run.spectrum),
-        stability=diagnostics.stability(ranking.entries, run.statistics, [names[e.rank] for e in ranking.entries]),
-        reference=None if run.reference is None else diagnostics.reference(run.reference),
+        stability=diagnostics.stability(
+            ranking.entries,
+            run.statistics,
+            [names[e.rank] for e in ranking.entries],
+            along_path=bool(run.references),
+        ),
+        references=[(check, diagnostics.reference(check)) for check in run.references],
         validation=diagnostics.validation(run.validation),
         trust=trust.reasons(run),
+        # Notes on reference runs stand beside their pictures.
+        notes=[note for note in ranking.notes if note not in {check.note for check in run.references}],
         words=diagnostics.words,
         provenance=_provenance(ranking),
         widest_phase=max(ranking.phases.values(), default=0.0),
@@ -122,7 +131,7 @@ def _plans(decision: Decision, names: Mapping[int, str]) -> list[dict[str, Any]]
         {
             "label": label,
             "rank": plan.entry.rank,
-            "name": names[plan.entry.rank],
+            "name": names[plan.entry.rank] + ("" if plan.trusted else " (untrusted)"),
             "place": budget.place(plan),
             "as_of": plan.machine.as_of,
             "time": human_seconds(plan.seconds),

@@ -21,6 +21,8 @@ from raytt.report.terminal import human_seconds, human_steps, human_usd
 
 COLOURS = 6
 """Colours that can be told apart; classes ``c0`` to ``c5`` of the page's style."""
+FAR = 10.0
+"""A deadline or budget this many times beyond all plans is not drawn."""
 HEATS = 6
 """Shades of the heat map, ``h0`` (best) to ``h5``."""
 MOST_COLUMNS = 7
@@ -79,7 +81,8 @@ def curves(ranking: Ranking, shown: Sequence[Curve], quantity: str) -> Markup | 
         figure.line(median, f"c{number} d{number}")
     level = _level(ranking, quantity)
     if level is not None:
-        figure.rule(y=level, text="target")
+        # Curves end at the target on the right, where they are named.
+        figure.rule(y=level, text="target", left=True)
     figure.labels(
         [
             (float(c.band.steps[-1]), float(c.band.curves[quantity][1, -1]), f"#{c.entry.rank}", f"c{number}")
@@ -111,13 +114,18 @@ def tradeoff(decision: Decision, names: Mapping[int, str]) -> Markup | None:
     if not plans:
         return None
     times, costs = [plan.seconds for plan in plans], [plan.usd or 0.0 for plan in plans]
+    # A bound far beyond all plans does not push them into a corner; the question above the figure names it.
+    bounds = [
+        [bound] if bound is not None and min(found) / FAR <= bound <= FAR * max(found) else []
+        for bound, found in ((terms.deadline, times), (terms.budget_usd, costs))
+    ]
     figure = Figure(
         "tradeoff",
         title="Cost against training time of every configuration on every machine",
         description=f"{len(plans)} plans on {len(machines)} machines; the line joins those to which no other is both "
         "faster and cheaper. The table of the Pareto front has the numbers.",
-        x=Axis.over("Training time, logarithmic", [*times, terms.deadline or times[0]], log=True, write=human_seconds),
-        y=Axis.over("Cost, logarithmic", [*costs, terms.budget_usd or costs[0]], log=True, write=short_usd),
+        x=Axis.over("Training time, logarithmic", [*times, *bounds[0]], log=True, write=human_seconds),
+        y=Axis.over("Cost, logarithmic", [*costs, *bounds[1]], log=True, write=short_usd),
     )
     figure.line(_staircase(decision.front), "front")
     for plan, usd in zip(plans, costs, strict=True):
@@ -172,9 +180,11 @@ def _staircase(front: Sequence[Plan]) -> list[Point]:
 
 
 def short_usd(usd: float) -> str:
-    """Dollars on an axis."""
-    if usd < 1e-3:
+    """Dollars on an axis, cents below a tenth of one: there is no room for many zeros."""
+    if usd < 1e-5:
         return f"${usd:.0e}"
+    if usd < 1e-3:
+        return f"{100.0 * usd:.2g}¢"
     return f"${usd:g}" if usd < 1e4 else f"${usd:,.0f}"
 
 

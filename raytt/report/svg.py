@@ -184,14 +184,26 @@ class Figure:
     def rule(
         self, *, x: float | None = None, y: float | None = None, text: str, css: str = "limit", left: bool = False
     ) -> None:
-        """A dashed line across the figure at a value of one axis, with its name (of an upright one to its right)."""
+        """A dashed line across the figure at a value of one axis.
+
+        Args:
+            x: Where an upright one crosses the horizontal axis.
+            y: Where a level one crosses the vertical axis.
+            text: Its name.
+            css: Its class.
+            left: Whether the name stands left of an upright one, and at the left end of a level one.
+        """
         if x is not None and 0.0 <= self.x.share(x) <= 1.0:
             self.line([(x, self.y.low), (x, self.y.high)], css)
             end = left or self.x.share(x) > 0.7
             self.text(x, self.y.high, text, f"{css} {'end' if end else ''}", shift=(-5.0 if end else 5.0, 12.0))
         if y is not None and 0.0 <= self.y.share(y) <= 1.0:
             self.line([(self.x.low, y), (self.x.high, y)], css)
-            self.text(self.x.high, y, text, f"{css} end", shift=(-4.0, -5.0 if self.y.share(y) < 0.9 else 13.0))
+            down = -5.0 if self.y.share(y) < 0.9 else 13.0
+            if left:
+                self.text(self.x.low, y, text, css, shift=(5.0, down))
+            else:
+                self.text(self.x.high, y, text, f"{css} end", shift=(-4.0, down))
 
     def svg(self) -> Markup:
         """The picture."""

@@ -37,9 +37,9 @@ _CAVEAT = (
     "noise of minibatches and of the subsample, not this error."
 )
 _PATH_CAVEAT = (
-    "Predicted along the reference run: most trustworthy for settings like its own and down to the loss at which it "
-    "stopped (the README has measurements). Intervals hold the noise of minibatches and of the subsample, not the "
-    "error of the path."
+    "Predicted along the reference run of the same optimizer: most trustworthy for settings like its own and down to "
+    "the loss at which it stopped (the README has measurements). Intervals hold the noise of minibatches and of the "
+    "subsample, not the error of the path."
 )
 
 

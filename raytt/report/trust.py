@@ -6,12 +6,13 @@ from collections import Counter
 
 from raytt.finished import FinishedRun
 from raytt.forecast import TRUSTED_PASSES, Status
+from raytt.reference_check import ReferenceCheck
 from raytt.report.diagnostics import agreement
 
 
 def reasons(run: FinishedRun) -> tuple[str, ...]:
-    """The most telling first: real training, the reference run, then what the method cannot know."""
-    return (*_validated(run), *_reference(run), *_samples(run), *_statuses(run), *_interval(run))
+    """The most telling first: real training, the reference runs, then what the method cannot know."""
+    return (*_validated(run), *_references(run), *_samples(run), *_statuses(run), *_interval(run))
 
 
 def _validated(run: FinishedRun) -> tuple[str, ...]:
@@ -28,20 +29,37 @@ def _validated(run: FinishedRun) -> tuple[str, ...]:
             else f"Of the {found.both} that reached the target as predicted, half were off by less than a factor of "
             f"{found.median_factor:.2f}, and {found.within_20:.0%} were within 20 %; {leaning}"
         )
+    if found.with_interval:
+        sentences.append(f"Within their 90 % interval of steps: {found.within_interval} of {found.with_interval}.")
     if found.wrong_outcome:
         sentences.append(f"{found.wrong_outcome} ended otherwise than predicted (reached or not).")
     return (" ".join(sentences),)
 
 
-def _reference(run: FinishedRun) -> tuple[str, ...]:
-    if run.reference is not None:
-        note = f" {run.reference.note}" if run.reference.note else ""
-        return (f"Predictions follow a short real run, whose own prediction stands below beside what happened.{note}",)
+def _references(run: FinishedRun) -> tuple[str, ...]:
+    if len(run.references) == 1:
+        (check,) = run.references
+        return (
+            f"Predictions follow a short real training with {check.candidate.optimizer}. Its own simulation predicts "
+            f"{_error(check)}: that is taken out of every candidate, what a single one is off by is not.",
+        )
+    if run.references:
+        errors = ", ".join(f"for {check.candidate.optimizer} {_error(check)}" for check in run.references)
+        return (
+            f"Predictions follow a short real training with each optimizer. Their own simulations predict {errors}: "
+            "that is taken out of every candidate of the optimizer, what a single one is off by is not.",
+        )
     return (
         "Training-free: the network is linearized once, at its pre-trained weights. Where features move during "
         "training, it learns faster than predicted here, at times by a multiple: trust the order of magnitude and the "
         "statuses, and try the first few candidates for real.",
     )
+
+
+def _error(check: ReferenceCheck) -> str:
+    if check.step_error is None:
+        return "not even the losses it reached"
+    return f"{abs(check.step_error):.0%} too {'many' if check.step_error > 0.0 else 'few'} steps"
 
 
 def _samples(run: FinishedRun) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raytt.report.terminal import human_seconds, human_steps, settings_of
+from raytt.report.terminal import differences, human_seconds, human_steps, settings_of
 from raytt.validation import Check, Validation
 
 
@@ -21,10 +22,15 @@ def render(validation: Validation) -> RenderableType:
     for name in ("predicted steps", "real steps", "off by", "predicted time", "real time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("accuracy", justify="right", no_wrap=True)
-    settings = settings_of([check.entry.candidate for check in validation.checks])
+    candidates = [check.entry.candidate for check in validation.checks]
+    # A single one differs from no other: then all of it is said.
+    settings: Sequence[RenderableType] = differences(candidates) if len(candidates) == 1 else settings_of(candidates)
     for check, setting in zip(validation.checks, settings, strict=True):
         table.add_row(str(check.entry.rank), setting, *_numbers(check))
-    return Group(Text(f"Really trained to {validation.target}:"), table, Text(_summary(validation)))
+    title = (
+        f"Really trained to {validation.target}. Times are of a worker here, whatever machine the ranking is priced on."
+    )
+    return Group(Text(title), table, Text(_summary(validation)))
 
 
 def _numbers(check: Check) -> tuple[str, ...]:
@@ -34,7 +40,7 @@ def _numbers(check: Check) -> tuple[str, ...]:
         forecast.status.value if forecast.steps is None else human_steps(forecast.steps),
         check.happened if real.steps is None else human_steps(real.steps),
         "–" if error is None else f"{math.expm1(error):+.0%}",
-        "–" if check.entry.seconds is None else human_seconds(check.entry.seconds),
+        "–" if check.predicted_seconds is None else human_seconds(check.predicted_seconds),
         "–" if check.real_seconds is None else human_seconds(check.real_seconds),
         f"{_share(forecast.accuracy)} / {_share(real.accuracy)}",
     )

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from run_directory import VALIDATION, write_run
+from run_directory import REFERENCES, VALIDATION, write_run
 from typer.testing import CliRunner
 
 from raytt.cli import app
@@ -24,13 +24,14 @@ def test_the_file_lies_in_the_run_and_its_name_is_printed(tmp_path: Path) -> Non
 
 
 def test_another_place_other_candidates_and_the_data(tmp_path: Path) -> None:
-    place = write_run(tmp_path, validation=VALIDATION)
+    place = write_run(tmp_path, validation=VALIDATION, reference=REFERENCES)
     out, data = tmp_path / "new" / "r.html", tmp_path / "r.json"
     assert run(place, "--out", out, "--show", 7, "--json", data) == str(out)
     assert ">#7</text>" in out.read_text(encoding="utf-8")
     shown = json.loads(data.read_text())
     assert len(shown["ranking"]["candidates"]) == 7
     assert shown["validation"][0]["real_steps"] == 110.0
+    assert [check["step_error"] for check in shown["references"]] == [-0.256, 0.08]
     assert shown["decision"]["fits"]
     assert not (place / "report.html").exists()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -8,13 +9,16 @@ from typing import Any
 
 import pytest
 from fakes import EXAMPLES, example_ranking
-from run_directory import REFERENCE, VALIDATION, priced_ranking, write_run
+from run_directory import CHECKS, PRICES, REFERENCES, VALIDATION, priced_ranking, validation_of, write_run
 
 from raytt.candidates import Candidate
 from raytt.errors import InputError
 from raytt.finished import load_run
 from raytt.forecast import Forecast, Status
+from raytt.pricing.terms import Terms
+from raytt.reference_check import ReferenceCheck
 from raytt.report.html import report
+from raytt.report.plots import short_usd
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 EVIL = "</td><script>alert('x')</script>\"><img src=https://evil.example/x.png onerror=alert(1)>"
@@ -68,7 +72,7 @@ def page(folder: Path, **options: Any) -> tuple[str, Page]:
 
 
 def test_it_is_well_formed_and_stands_alone(tmp_path: Path) -> None:
-    text, found = page(tmp_path, validation=VALIDATION, reference=REFERENCE)
+    text, found = page(tmp_path, validation=VALIDATION, reference=REFERENCES)
     assert len(found.ids) == len(set(found.ids))
     assert all(link.startswith(("#", "data:")) for link in found.links)
     assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
@@ -79,11 +83,18 @@ def test_it_is_well_formed_and_stands_alone(tmp_path: Path) -> None:
 
 
 def test_every_section_is_there(tmp_path: Path) -> None:
-    _, found = page(tmp_path, validation=VALIDATION, reference=REFERENCE)
+    _, found = page(tmp_path, validation=VALIDATION, reference=REFERENCES)
     sections = "ranking curves money matters trust validation reference kernel provenance"
     assert set(sections.split()) <= set(found.ids)
     assert {"curves-train-loss-t", "curves-train-accuracy-t", "tradeoff-t", "heat-sgd-t"} <= set(found.ids)
-    assert {"eigenvalues-t", "alignment-t", "stability-t", "reference-t", "validation-t"} <= set(found.ids)
+    assert {
+        "eigenvalues-t",
+        "alignment-t",
+        "stability-t",
+        "reference-sgd-t",
+        "reference-adamw-t",
+        "validation-t",
+    } <= set(found.ids)
 
 
 def test_sections_without_data_are_left_out(tmp_path: Path) -> None:
@@ -99,10 +110,27 @@ def test_the_answer_stands_first(tmp_path: Path) -> None:
     assert "All candidates: sgd." in found.words
 
 
+def test_configurations_can_be_taken_over_to_the_last_digit(tmp_path: Path) -> None:
+    third = Candidate(lr=0.1 / 3, batch_size=8, momentum=0.9)
+    _, found = page(tmp_path, ranking=priced_ranking(examples=((third, EXAMPLES[0][1]), *EXAMPLES[2:])))
+    exact = '{"optimizer": "sgd", "lr": 0.03333333333333333, "momentum": 0.9, "batch_size": 8}'
+    assert f"To run it: {exact}" in found.words
+    written = [text for text in found.text if text.startswith("{")]
+    listed = [Candidate.from_config(json.loads(text)) for text in written[1:]]
+    assert listed == [entry.candidate for entry in load_run(tmp_path / "made").ranking.entries]
+
+
 def test_nothing_reaches_the_target(tmp_path: Path) -> None:
     _, found = page(tmp_path, ranking=priced_ranking(examples=EXAMPLES[3:]))
     assert "None of the 4 candidates is predicted to reach loss_ratio=0.1" in found.words
     assert "Nothing fits: no configuration is predicted to reach the target" in found.words
+
+
+def test_a_plan_that_is_not_trusted_says_so(tmp_path: Path) -> None:
+    _, found = page(tmp_path / "only", ranking=priced_ranking(examples=EXAMPLES[2:4]))
+    assert "cosine (untrusted) azure:NC24ads_A100_v4:spot" in found.words
+    _, found = page(tmp_path / "all")
+    assert "(untrusted) azure" not in found.words
 
 
 def test_statuses_are_explained_and_told_by_more_than_colour(tmp_path: Path) -> None:
@@ -130,22 +158,71 @@ def test_without_a_price_it_says_how_to_get_one(tmp_path: Path) -> None:
 
 
 def test_trust_follows_from_what_is_there(tmp_path: Path) -> None:
-    _, found = page(tmp_path, validation=VALIDATION, reference=REFERENCE)
+    _, found = page(tmp_path, validation=VALIDATION, reference=REFERENCES)
     assert "2 runs were really trained." in found.words
     # 100 predicted, 110 real.
     assert "One reached the target as predicted; time was under-predicted by a factor of 1.10." in found.words
+    assert "Within their 90 % interval of steps: 1 of 1." in found.words
     assert "1 ended otherwise than predicted" in found.words
-    assert "Stopped early." in found.words
+    errors = "for sgd 26% too few steps, for adamw 8% too many steps: that is taken out of every candidate"
+    assert f"Their own simulations predict {errors}" in found.words
     assert "500 of 1,000 training samples were probed" in found.words
     assert "1 of 7 candidates lie outside the trusted range" in found.words
 
 
+def test_each_reference_run_is_told_once_beside_its_picture(tmp_path: Path) -> None:
+    note = "Reference run: adamw, lr 0.0004, batch 16, 30 steps (and 0 given up), stopped at its limit; its own path "
+    checks = [ReferenceCheck.from_json(item) for item in REFERENCES]
+    ranking = priced_ranking(notes=tuple(check.note for check in checks))
+    text, found = page(tmp_path / "two", ranking=ranking, reference=REFERENCES)
+    assert found.words.count(f"{note}predicts its steps +8%") == 1
+    assert found.words.count("Reference run: sgd, lr 0.003, batch 32, 20 steps (and 5 given up)") == 1
+    assert "Reference runs: real against predicted" in found.words
+    # Three records each, of which one was not simulated so far: marks of what was measured, lines of both.
+    assert text.count("measured</title>") == 6
+    alone, found = page(tmp_path / "one", reference=REFERENCES[:1])
+    assert "Its own simulation predicts 26% too few steps: that is taken out of every candidate" in found.words
+    assert "reference-adamw" not in alone
+    unreached = [{**REFERENCES[0], "step_error": None}]
+    assert "predicts not even the losses it reached" in page(tmp_path / "no", reference=unreached)[1].words
+
+
+def test_the_trusted_share_of_the_limit_is_drawn_only_where_it_decides(tmp_path: Path) -> None:
+    text, found = page(tmp_path / "free")
+    assert ">trusted up to 0.2</text>" in text
+    assert "trusted only well below it" in found.words
+    text, found = page(tmp_path / "path", reference=REFERENCES)
+    assert "trusted up to" not in text
+    assert "statuses follow from the sharpest point along the reference run" in found.words
+
+
+def test_bounds_far_beyond_all_plans_are_not_drawn(tmp_path: Path) -> None:
+    text, _ = page(tmp_path / "near")
+    assert ">deadline 60 s</text>" in text
+    assert ">budget $0.02</text>" in text
+    generous = priced_ranking(terms=Terms.of(prices=PRICES, budget_usd=50, deadline="1min"))
+    text, found = page(tmp_path / "far", ranking=generous)
+    assert ">deadline 60 s</text>" in text
+    assert ">budget" not in text
+    assert "at most $50 and at most 60 s" in found.words
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"), [(2e-7, "$2e-07"), (0.00003, "0.003¢"), (0.0005, "0.05¢"), (0.02, "$0.02"), (2e4, "$20,000")]
+)
+def test_dollars_on_an_axis(usd: float, text: str) -> None:
+    assert short_usd(usd) == text
+
+
 def test_what_validation_says_of_several_runs(tmp_path: Path) -> None:
-    runs = [{**VALIDATION[0], "real_steps": real} for real in (50.0, 80.0, 100.0, 120.0)]
-    _, found = page(tmp_path, validation=runs)
+    runs = [{**CHECKS[0], "real_steps": real} for real in (50.0, 80.0, 100.0, 120.0)]
+    _, found = page(tmp_path, validation=validation_of(runs))
     # Factors 2, 1.25, 1, 1.2 to either side; three are within 20 % (100/120 = 0.83), 100/80 = 1.25 and 2 are not.
     assert "Of the 4 that reached the target as predicted, half were off by less than a factor of 1.22" in found.words
     assert "50% were within 20 %; on average time was over-predicted by a factor of 1.20." in found.words
+    # The interval goes from 90 to 120 steps.
+    assert "Within their 90 % interval of steps: 2 of 4." in found.words
+    assert found.words.count("100 (90–120)") == 4
 
 
 def test_provenance(tmp_path: Path) -> None:
@@ -155,13 +232,13 @@ def test_provenance(tmp_path: Path) -> None:
 
 
 def test_what_users_supply_is_escaped(tmp_path: Path) -> None:
-    hostile = [{**VALIDATION[0], "config": {EVIL: EVIL}, "status": EVIL}]
+    hostile = validation_of([{**CHECKS[0], "config": {EVIL: EVIL}, "status": EVIL}])
     text, found = page(
         tmp_path,
         ranking=priced_ranking(notes=(EVIL,)),
         facts={EVIL: EVIL},
         validation=hostile,
-        reference={**REFERENCE, "note": EVIL},
+        reference=[{**REFERENCES[0], "stopped": EVIL}],
     )
     assert found.scripts == 1
     assert "<img" not in text

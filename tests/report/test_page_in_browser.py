@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
-from run_directory import REFERENCE, VALIDATION, priced_ranking, write_run
+from run_directory import REFERENCES, VALIDATION, priced_ranking, write_run
 
 from raytt.finished import load_run
 from raytt.report.html import report
@@ -66,7 +66,7 @@ def browser() -> Iterator[Browser]:
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     hostile = priced_ranking(notes=("<img src='https://evil.example/x.png' onerror='console.error(1)'>",))
-    place = write_run(folder, ranking=hostile, validation=VALIDATION, reference=REFERENCE)
+    place = write_run(folder, ranking=hostile, validation=VALIDATION, reference=REFERENCES)
     found = folder / "report.html"
     found.write_text(report(load_run(place), now=datetime(2026, 11, 24, tzinfo=UTC)), encoding="utf-8")
     return found
