@@ -83,6 +83,13 @@ class PathCurves:
         before = np.where(self.times <= until[:, None], self.train_loss, 0.0).max(axis=1)
         return np.asarray(before / np.maximum(self.train_loss[:, 0], _TINY))
 
+    def loss_ratio(self, at: Floats) -> float:
+        """Loss over its initial value at each path's own step ``at`` (P,), the median of those that are finite."""
+        reached = np.isfinite(at)
+        curves = self.train_loss[reached]
+        now = [np.interp(t, self.times, loss) for t, loss in zip(at[reached], curves, strict=True)]
+        return float(np.median(np.asarray(now) / np.maximum(curves[:, 0], _TINY)))
+
     def late_gaps(self, target: Target) -> tuple[Floats, Floats]:
         """Mean distance to the target in the third and in the last quarter up to ``end``, both (P,); not for plateaus.
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from scipy.special import ndtr, ndtri
 
-from raytt.forecast import COVERAGE, Status
+from raytt.forecast import Status
+from raytt.interval import COVERAGE
 from raytt.pricing.machine import Machine, machines
 from raytt.pricing.quote import Quote, quote
 from raytt.pricing.terms import Terms

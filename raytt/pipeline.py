@@ -15,9 +15,9 @@ from raytt.distributed.session import WorkerResources
 from raytt.distributed.workers import worker_limits
 from raytt.dynamics.simulate import Method
 from raytt.errors import InputError
-from raytt.forecast import check_target
 from raytt.losses import as_loss
-from raytt.prediction import Plan, predict, reference_checks, reporter_of
+from raytt.plan import Plan
+from raytt.prediction import predict, reference_checks, reporter_of
 from raytt.pricing.catalog import warn_of_age
 from raytt.pricing.machine import leading, machines
 from raytt.pricing.quote import check_price
@@ -26,6 +26,7 @@ from raytt.ranking import Provenance, Ranking, rank_candidates
 from raytt.reference_check import FILE as REFERENCE_FILE
 from raytt.store import Run
 from raytt.target import Target
+from raytt.target_check import check_target
 from raytt.task import Task
 from raytt.tune import draw
 

@@ -8,85 +8,38 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raytt.bands import Band, band_of
 from raytt.candidates import Candidate
 from raytt.choice import reference_candidate
 from raytt.correction import Correction
-from raytt.data import choose_subsample
-from raytt.distributed import ray_data, shipping
+from raytt.distributed import shipping
 from raytt.distributed.dispatch import await_cpu
 from raytt.distributed.files import Files
 from raytt.distributed.metrics import Metrics
-from raytt.distributed.probe import Probed, Split, probe
+from raytt.distributed.probe import Probed, probe
 from raytt.distributed.progress import Phase, Reporter
 from raytt.distributed.reduce import Reduced, reduce
 from raytt.distributed.reference import Reference, ReferencePlan, run_references
 from raytt.distributed.session import WorkerResources, connect
 from raytt.distributed.solve import Row, Simulation, Solvers
+from raytt.distributed.solve_whole import solve_whole
 from raytt.distributed.tangents import PathTangents, probe_path, sharpness
 from raytt.distributed.timing import measure_step_times
 from raytt.distributed.work import measure_work
-from raytt.distributed.workers import Limits
-from raytt.dynamics.simulate import Method
-from raytt.errors import InputError
-from raytt.forecast import Forecast, PathTrust, check_target, forecast, needs_full_batch, reaches
+from raytt.forecast import Forecast, forecast, needs_full_batch, reaches
 from raytt.losses import as_loss
+from raytt.opening import Opened, open_data
+from raytt.plan import COST_SHARE, LEAST_STEPS, NUM_WAYPOINTS, Plan
 from raytt.pricing.machine import Timing
 from raytt.pricing.step_time import StepTime
 from raytt.probe.worker import ProbeSettings
 from raytt.reference_check import ReferenceCheck
 from raytt.store import Run
 from raytt.target import Target
+from raytt.target_check import check_target
 from raytt.task import Task
-
-DEFAULT_SAMPLES = 512
-"""Training samples that are probed unless another number, or a larger batch, is asked for."""
-STOP_RATIO = 0.2
-"""Loss ratio at which reference runs stop, unless the target is a loss ratio: then they go on to that, …"""
-LEAST_STOP_RATIO = 0.05
-"""… but not below this. Along the path predictions are several times better than beyond its end."""
-NUM_WAYPOINTS = 3
-"""Tangents on a reference run, besides the one at the pre-trained weights."""
-COST_SHARE = 0.1
-"""A reference run may cost this share of the sample gradients that all candidates of its family would in their
-budgets."""
-LEAST_STEPS = 40
-"""But so many steps in any case: fewer would leave no path."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What `rank` was asked for, checked."""
-
-    target: Target
-    seed: int
-    proj_dim: int
-    samples: int | None
-    num_workers: int | None
-    limits: Limits
-    """When waiting and trying again end."""
-    needed_workers: int | None
-    """Workers for which the cluster must have resources from the start; None: they may come later."""
-    worker: WorkerResources
-    custom_worker: bool
-    """Whether the user said what a worker is."""
-    address: str | None
-    max_epochs: float
-    num_paths: int
-    method: Method
-    reference_steps: int | None
-    """Most steps of a reference run; None: `COST_SHARE`; 0: no reference run, the training-free method."""
-    stop_ratio: float | None = None
-    """Loss ratio at which reference runs stop; None: as `STOP_RATIO` says."""
-
-    def stops_at(self) -> float:
-        """Loss ratio at which reference runs stop."""
-        if self.stop_ratio is not None:
-            return self.stop_ratio
-        reaches_for = self.target.value if self.target.kind == "loss_ratio" else STOP_RATIO
-        return max(LEAST_STOP_RATIO, min(reaches_for, 0.5))
+from raytt.trust import PathTrust
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -189,7 +142,7 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
             if not session.is_client:
                 reporter.meter = Metrics(run.name, num_candidates=len(candidates))
             stack.enter_context(shipping.by_value(task))
-            data = _open(task, candidates, plan.samples, plan.seed, validation=plan.target.needs_validation)
+            data = open_data(task, candidates, plan.samples, plan.seed, validation=plan.target.needs_validation)
             task_ref, files = shipping.put(data.probed), Files(session, run.storage)
         num_probers = plan.num_workers or max(plan.limits.min_workers, session.workers_that_fit(worker))
         num_solvers = plan.num_workers or max(1, session.workers_that_fit(WorkerResources()))
@@ -272,8 +225,9 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
                 loss=loss, target=plan.target, method=plan.method, num_paths=plan.num_paths, seed=plan.seed
             )
             solvers = Solvers(reduced, paths, num_workers=num_solvers, run=run, files=files)
-            reference_rows, corrections = _check_references(paths, solvers, simulation, phase)
-            rows = solvers.solve(budgets, simulation, phase)
+            counts = {"num_samples": data.num, "num_samples_full": data.num_full if plan.whole_set else data.num}
+            reference_rows, corrections = _check_references(paths, solvers, simulation, phase, **counts)
+            rows = solve_whole(solvers, budgets, simulation, phase, **counts)
             quiet = _without_noise(budgets, rows, simulation, solvers, data, phase)
     return Prediction(
         budgets=budgets,
@@ -318,58 +272,6 @@ def reporter_of(run: Run, *, progress: bool) -> Reporter:
     return Reporter(sys.stderr if progress else None, earlier=run.seconds, on_end=run.spend)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Data:
-    """What is probed of the task's data."""
-
-    probed: Task
-    """The task as probe workers get it."""
-    timed: Task
-    """The task as the timer and the reference run get it."""
-    num_full: int
-    """N_full, samples of the whole training set."""
-    index: Mapping[Split, NDArray[np.int64]]
-    """Positions of the probed samples."""
-    timed_index: NDArray[np.int64]
-    """Positions of the probed training samples in the data of ``timed``."""
-
-    @property
-    def num(self) -> int:
-        """N, training samples probed."""
-        return len(self.index["train"])
-
-
-def _open(task: Task, candidates: Sequence[Candidate], samples: int | None, seed: int, *, validation: bool) -> _Data:
-    """Open the data, choose what is probed, and hold the batch sizes against both."""
-    train = ray_data.open_source(task.data, task)
-    num_full = ray_data.count(train)
-    largest = max(c.batch_size for c in candidates)
-    if largest > num_full:
-        raise InputError(
-            f"A candidate has batch_size {largest}, but the training data has only N = {num_full} samples.",
-            f"Keep batch sizes in the search space to at most {num_full}.",
-        )
-    size = min(num_full, max(DEFAULT_SAMPLES, largest)) if samples is None else samples
-    index: dict[Split, NDArray[np.int64]] = {
-        "train": choose_subsample(num_full, None if size == num_full else size, seed)
-    }
-    if largest > size:
-        raise InputError(
-            f"A candidate has batch_size {largest}, but only N = {size} samples are to be probed.",
-            f"Probe at least {largest} samples, or keep batch sizes to at most {size}.",
-        )
-    others = None
-    if validation:
-        others = ray_data.open_source(task.validation, task)
-        most = ray_data.count(others)
-        index["validation"] = choose_subsample(most, None if most <= size else size, seed)
-    probed, timed = ray_data.with_rows(task, train, others, index["train"], index.get("validation"))
-    # Of a ray.data.Dataset there are the rows probed (and those for norms) and no others, numbered anew.
-    compact = ray_data.is_ray_dataset(train)
-    timed_index = np.arange(len(index["train"]), dtype=np.int64) if compact else index["train"]
-    return _Data(probed=probed, timed=timed, num_full=num_full, index=index, timed_index=timed_index)
-
-
 def _reference_plans(budgets: Mapping[Candidate, int], reduced: Reduced, plan: Plan) -> list[ReferencePlan]:
     """One reference run per optimizer family, within its share of the cost."""
     plans = []
@@ -392,7 +294,7 @@ def _reference_plans(budgets: Mapping[Candidate, int], reduced: Reduced, plan: P
 
 
 def _check_references(
-    paths: Mapping[str, PathTangents], solvers: Solvers, simulation: Simulation, phase: Phase
+    paths: Mapping[str, PathTangents], solvers: Solvers, simulation: Simulation, phase: Phase, **counts: int
 ) -> tuple[dict[str, Row], dict[str, Correction]]:
     """Simulate each reference run on its own path, and measure how far off that is."""
     rows: dict[str, Row] = {}
@@ -402,7 +304,7 @@ def _check_references(
         ratio = float(reference.losses.min() / reference.losses[0])
         goal = Target(kind="loss_ratio", value=min(0.99, 0.7 * ratio))
         steps = {reference.candidate: max(10, 3 * int(reference.steps[-1]))}
-        row = solvers.solve(steps, replace(simulation, target=goal), phase)[reference.candidate]
+        row = solve_whole(solvers, steps, replace(simulation, target=goal), phase, **counts)[reference.candidate]
         rows[family] = row
         corrections[family] = Correction.measure(
             reference.steps.astype(np.float64), reference.losses, row.curves.steps, row.curves.train_loss[row.number]
@@ -415,7 +317,7 @@ def _without_noise(
     rows: Mapping[Candidate, Row],
     simulation: Simulation,
     solvers: Solvers,
-    data: _Data,
+    data: Opened,
     phase: Phase,
 ) -> dict[Candidate, Row]:
     """Simulate without noise those candidates for which it is in doubt whether noise is to blame."""

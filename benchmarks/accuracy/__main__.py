@@ -12,7 +12,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from .tasks import load
 METHODS = (
     "path",
     "path uncorrected",
+    "path, probed samples alone",
     "training-free",
     "rescaled reference",
     "fitted reference",
@@ -53,6 +54,9 @@ def predictions(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
         "path": forecasts(prediction, corrected=True),
         "path uncorrected": forecasts(prediction, corrected=False),
     }
+    if setting.samples is not None:
+        alone, _ = run_prediction(record_task, candidates, replace(setting, whole_set=False), folder)
+        found["path, probed samples alone"] = forecasts(alone, corrected=True)
     sgd = [c for c in candidates if c.optimizer == "sgd"]
     free = Setting(samples=setting.samples, proj_dim=setting.proj_dim, num_paths=setting.num_paths, reference_steps=0)
     found["training-free"] = forecasts(run_prediction(record_task, sgd, free, folder)[0], corrected=False)

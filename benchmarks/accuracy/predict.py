@@ -14,7 +14,8 @@ from raytt.candidates import Candidate
 from raytt.distributed.session import WorkerResources
 from raytt.distributed.workers import Limits
 from raytt.forecast import Forecast
-from raytt.prediction import Plan, Prediction, predict, reporter_of
+from raytt.plan import Plan
+from raytt.prediction import Prediction, predict, reporter_of
 from raytt.store import Run
 from raytt.target import Target
 
@@ -36,6 +37,8 @@ class Setting:
     num_paths: int = 8
     stop_ratio: float = 0.2
     """Loss ratio at which the reference run stops."""
+    whole_set: bool = True
+    """Whether curves are carried over from the probed samples to the whole set."""
 
     def label(self) -> str:
         """For file names."""
@@ -67,6 +70,7 @@ def run_prediction(
         num_paths=setting.num_paths,
         method="sgd",
         reference_steps=setting.reference_steps,
+        whole_set=setting.whole_set,
         stop_ratio=setting.stop_ratio,
     )
     task = record_task.task

@@ -26,7 +26,7 @@ from raytt.distributed.process import settle
 from raytt.distributed.progress import Phase
 from raytt.distributed.reduce import Reduced
 from raytt.distributed.tangents import PathTangents, gather
-from raytt.dynamics.curves import Curves
+from raytt.dynamics.curves import KINDS, Curves
 from raytt.dynamics.draws import path_seed
 from raytt.dynamics.network import Network, linear_network
 from raytt.dynamics.path import PathNetwork
@@ -45,7 +45,6 @@ PATHS_PER_PIECE = 2
 
 _SAMPLES = tuple(f.name for f in fields(Samples))
 _REDUCED = tuple(name for name in _SAMPLES if name != "updates")
-_CURVES = ("train_loss", "train_loss_resampled", "train_accuracy", "val_loss", "val_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +63,12 @@ class Simulation:
     """Of all draws."""
     full_batch: bool = False
     """Whether each step takes the gradient of all samples, on one path, without noise."""
+    subset: int | None = None
+    """Samples that each path trains on, but at least a batch; None: all that were probed."""
+
+    def subset_of(self, batch_size: int) -> int | None:
+        """Samples that paths of a batch size train on."""
+        return None if self.subset is None else max(self.subset, batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +136,7 @@ def _solve(
         full_batch=simulation.full_batch,
         network=network,
         noise_factor=lambda size: factors.get(size, 1.0),
+        subset=simulation.subset_of(piece.candidates[0].batch_size),
     )
 
 
@@ -237,6 +243,8 @@ class Solvers:
             phase.advance()
 
         what = "full-batch simulations" if simulation.full_batch else "simulations"
+        if simulation.subset is not None:
+            what = f"simulations with {simulation.subset} samples"
         phase.expect(len(todo), f"{what} of {len(budgets)} candidates")
         run_tasks(
             [partial(self._start, piece, simulation) for piece in todo],
@@ -265,6 +273,7 @@ class Solvers:
                 "target": str(simulation.target),
                 "method": simulation.method,
                 "full_batch": simulation.full_batch,
+                "subset": simulation.subset,
             }
         )
 
@@ -276,7 +285,7 @@ class Solvers:
         return Curves(steps=arrays.pop("steps")[0], **arrays)
 
     def _store(self, key: str, curves: Curves) -> None:
-        arrays = {name: getattr(curves, name) for name in _CURVES if getattr(curves, name) is not None}
+        arrays = {name: getattr(curves, name) for name in KINDS if getattr(curves, name) is not None}
         arrays |= {"steps_done": curves.steps_done, "steps": np.tile(curves.steps, (len(curves.steps_done), 1))}
         self._run.record(self._run.storage.write_arrays(_file(key), arrays, made_from=key))
 
@@ -322,7 +331,7 @@ def _merge(parts: Sequence[Curves]) -> Curves:
     """The same candidates on all the paths."""
     joined = {
         name: np.concatenate([getattr(part, name) for part in parts], axis=1)
-        for name in _CURVES
+        for name in KINDS
         if getattr(parts[0], name) is not None
     }
     done = np.max([part.steps_done for part in parts], axis=0)

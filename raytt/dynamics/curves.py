@@ -9,6 +9,17 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+KINDS = (
+    "train_loss",
+    "train_loss_resampled",
+    "train_accuracy",
+    "held_loss",
+    "held_accuracy",
+    "val_loss",
+    "val_accuracy",
+)
+"""The curves there may be."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curves:
@@ -20,11 +31,15 @@ class Curves:
     steps: Floats
     """Optimizer steps at which the curves are recorded, shape (T,), increasing from 0."""
     train_loss: Floats
-    """Mean training loss over the N samples, shape (M, P, T)."""
+    """Mean loss over the samples that are trained on (all N, or each path's own subset), shape (M, P, T)."""
     train_loss_resampled: Floats
     """The same with each path's own bootstrap weights over samples, shape (M, P, T)."""
     train_accuracy: Floats | None = None
     """Shape (M, P, T), in [0, 1]; None where the loss has no notion of a correct answer."""
+    held_loss: Floats | None = None
+    """Mean loss over the training samples left out of each path's subset, shape (M, P, T); None without subsets."""
+    held_accuracy: Floats | None = None
+    """Their accuracy, shape (M, P, T)."""
     val_loss: Floats | None = None
     """Shape (M, P, T)."""
     val_accuracy: Floats | None = None
@@ -38,7 +53,7 @@ class Curves:
             raise ValueError(
                 f"steps {self.steps.shape}, steps_done {self.steps_done.shape}, curves {self.train_loss.shape}"
             )
-        for name in ("train_loss_resampled", "train_accuracy", "val_loss", "val_accuracy"):
+        for name in KINDS[1:]:
             curve = getattr(self, name)
             if curve is not None and curve.shape != (m, p, t):
                 raise ValueError(f"{name} has shape {curve.shape}, expected {(m, p, t)}")

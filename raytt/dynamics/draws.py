@@ -11,6 +11,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from raytt.minibatches import permutation
+
 
 def path_seed(seed: int, path: int, purpose: str = "minibatches") -> int:
     """A 63-bit seed for sample path ``path``; different purposes give independent draws."""
@@ -29,3 +31,8 @@ def bootstrap_weights(num_samples: int, seed: int, paths: int) -> NDArray[np.flo
         drawn = (np.asarray(words) % np.uint64(num_samples)).astype(np.int64)
         weights[path] = np.bincount(drawn, minlength=num_samples) / num_samples
     return weights
+
+
+def choose_subsets(num_samples: int, size: int, seed: int, paths: int) -> list[NDArray[np.int64]]:
+    """Positions of ``size`` of N samples per path, without replacement; those of a smaller size are among them."""
+    return [permutation(num_samples, "raytt subset", seed, path)[:size] for path in range(paths)]

@@ -56,6 +56,10 @@ class Measurements:
     """With the bootstrap weights of each row's path, shape (k,)."""
     train_accuracy: Floats | None
     """Shape (k,)."""
+    held_loss: Floats | None
+    """Shape (k,)."""
+    held_accuracy: Floats | None
+    """Shape (k,)."""
     val_loss: Floats | None
     """Shape (k,)."""
     val_accuracy: Floats | None
@@ -69,6 +73,8 @@ class Measurements:
             train_loss=_between(self.train_loss, other.train_loss, rows, weight),
             train_loss_resampled=_between(self.train_loss_resampled, other.train_loss_resampled, rows, weight),
             train_accuracy=_optional(self.train_accuracy, other.train_accuracy, rows, weight, logarithmic=False),
+            held_loss=_optional(self.held_loss, other.held_loss, rows, weight),
+            held_accuracy=_optional(self.held_accuracy, other.held_accuracy, rows, weight, logarithmic=False),
             val_loss=_optional(self.val_loss, other.val_loss, rows, weight),
             val_accuracy=_optional(self.val_accuracy, other.val_accuracy, rows, weight, logarithmic=False),
         )
@@ -104,19 +110,34 @@ class Recorder:
         candidates: int,
         weights: Floats,
         target: Target | None,
+        members: Flags | None = None,
     ) -> None:
+        """Collect from step 0.
+
+        Args:
+            tangent: The simplified network, for the samples' targets.
+            loss: On outputs.
+            steps: To record at, shape (T,).
+            candidates: M.
+            weights: Bootstrap weights of each path, shape (P, N).
+            target: Where rows need no more steps.
+            members: Which samples each path trains on, shape (P, N); None: all.
+        """
         self.steps = steps
         self._loss, self._target = loss, None if target is None or target.kind == "plateau" else target
         self._train_targets = tangent.train.targets
         self._val_targets = None if tangent.validation is None else tangent.validation.targets
         outputs = tangent.train.outputs
         self._weights = torch.as_tensor(weights, dtype=outputs.dtype, device=outputs.device)
+        self._shares = None if members is None else _shares(members, like=outputs)
         shape = (candidates, len(weights), len(steps))
         known = loss.correct(outputs, tangent.train.targets) is not None
         recorded = {
             "train_loss": True,
             "train_loss_resampled": True,
             "train_accuracy": known,
+            "held_loss": members is not None,
+            "held_accuracy": members is not None and known,
             "val_loss": self._val_targets is not None,
             "val_accuracy": self._val_targets is not None and known,
         }
@@ -131,21 +152,27 @@ class Recorder:
         values = self._loss.value(outputs, self._train_targets)
         weights = self._weights[paths]
         resampled = values @ weights if weights.ndim == 1 else (values * weights).sum(dim=1)
+        correct = self._loss.correct(outputs, self._train_targets)
+        if self._shares is None:
+            train_loss, train_accuracy = values.mean(dim=1), _mean_of(correct)
+            held_loss = held_accuracy = None
+        else:
+            inside, outside = (share[paths] for share in self._shares)
+            train_loss, train_accuracy = (values * inside).sum(dim=-1), _mean_of(correct, inside)
+            held_loss, held_accuracy = _finite((values * outside).sum(dim=-1)), _mean_of(correct, outside)
         val_loss = val_accuracy = None
         if val_outputs is not None and self._val_targets is not None:
             val_loss = _finite(self._loss.value(val_outputs, self._val_targets).mean(dim=1))
-            val_accuracy = self._accuracy(val_outputs, self._val_targets)
+            val_accuracy = _mean_of(self._loss.correct(val_outputs, self._val_targets))
         return Measurements(
-            train_loss=_finite(values.mean(dim=1)),
+            train_loss=_finite(train_loss),
             train_loss_resampled=_finite(resampled),
-            train_accuracy=self._accuracy(outputs, self._train_targets),
+            train_accuracy=train_accuracy,
+            held_loss=held_loss,
+            held_accuracy=held_accuracy,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
         )
-
-    def _accuracy(self, outputs: Tensor, targets: Tensor) -> Floats | None:
-        correct = self._loss.correct(outputs, targets)
-        return None if correct is None else correct.to(torch.float64).mean(dim=1).cpu().numpy()
 
     def store(self, record: Ints | int, rows: Ints, paths: Ints, found: Measurements) -> Flags:
         """Keep what was measured of rows (candidate, path) at a record; returns which rows need no more steps, shape
@@ -191,6 +218,23 @@ class Recorder:
             steps_done=self.steps[self._last.max(axis=1)].astype(np.int64),
             **filled,
         )
+
+
+def _shares(members: Flags, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of a mean over each path's own samples and over the others, shape (P, N) each."""
+    found = []
+    for chosen in (members, ~members):
+        weights = chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1)
+        found.append(torch.as_tensor(weights, dtype=like.dtype, device=like.device))
+    return found[0], found[1]
+
+
+def _mean_of(correct: Tensor | None, weights: Tensor | None = None) -> Floats | None:
+    if correct is None:
+        return None
+    values = correct.to(torch.float64)
+    mean = values.mean(dim=1) if weights is None else (values * weights).sum(dim=-1)
+    return np.asarray(mean.cpu().numpy())
 
 
 def _finite(values: Tensor) -> Floats:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from raytt.candidates import Candidate
 from raytt.dynamics.curves import Curves
-from raytt.dynamics.draws import bootstrap_weights
+from raytt.dynamics.draws import bootstrap_weights, choose_subsets
 from raytt.dynamics.network import LinearNetwork, Network, linear_network
 from raytt.dynamics.recording import Recorder, record_steps
 from raytt.dynamics.sde import simulate_sde
@@ -39,6 +39,7 @@ def simulate(
     record_at: Sequence[int] | None = None,
     network: Network | None = None,
     noise_factor: Callable[[int], float] | None = None,
+    subset: int | None = None,
 ) -> Curves:
     """Simulate M candidates on P sample paths of common random numbers.
 
@@ -59,6 +60,8 @@ def simulate(
         network: What is simulated: by default `linear_network` of this tangent; one that was made before (it may hold
             a Gram matrix that takes seconds), or a `PathNetwork` that begins at this tangent.
         noise_factor: ρ(B) of adamw, see `raytt.dynamics.adam`.
+        subset: n, samples that each path trains on, drawn anew for each; B ≤ n < N. None: all N. Only with ``"sgd"``
+            and minibatches.
 
     Returns:
         Curves with P paths (1 with ``full_batch``), common steps for all candidates.
@@ -71,9 +74,12 @@ def simulate(
     if len({(c.optimizer, c.batch_size) for c in candidates}) > 1:
         raise ValueError("candidates of one simulation need one optimizer and one batch size")
     num_samples = tangent.train.outputs.shape[0]
-    check_batch_size(num_samples, candidates[0].batch_size)
+    check_batch_size(num_samples if subset is None else subset, candidates[0].batch_size)
+    if subset is not None and (subset >= num_samples or full_batch or method != "sgd"):
+        raise ValueError(f"a subset of {subset} of {num_samples} samples with method {method}, {full_batch=}")
     paths = 1 if full_batch else num_paths
     steps = record_steps(budgets) if record_at is None else _steps(record_at, budgets)
+    subsets = None if subset is None else choose_subsets(num_samples, subset, seed, paths)
     recorder = Recorder(
         tangent=tangent,
         loss=loss,
@@ -81,6 +87,7 @@ def simulate(
         candidates=len(candidates),
         weights=bootstrap_weights(num_samples, seed, paths),
         target=target,
+        members=None if subsets is None else _members(subsets, num_samples),
     )
     with torch.no_grad():
         network = network or linear_network(tangent)
@@ -95,6 +102,7 @@ def simulate(
                 seed=seed,
                 full_batch=full_batch,
                 noise_factor=noise_factor,
+                subsets=subsets,
             )
         else:
             if not isinstance(network, LinearNetwork):
@@ -116,6 +124,13 @@ def simulate(
                 if stop < budget:
                     recorder.give_up(row, stop)
     return recorder.curves()
+
+
+def _members(subsets: Sequence[NDArray[np.int64]], num_samples: int) -> NDArray[np.bool_]:
+    members = np.zeros((len(subsets), num_samples), dtype=bool)
+    for path, chosen in enumerate(subsets):
+        members[path, chosen] = True
+    return members
 
 
 def _stable_steps(candidate: Candidate, budget: int, statistics: Statistics) -> int:

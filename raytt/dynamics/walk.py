@@ -72,6 +72,7 @@ def walk(
     seed: int,
     full_batch: bool,
     noise_factor: Callable[[int], float] | None = None,
+    subsets: Sequence[Ints] | None = None,
 ) -> None:
     """Walk all paths and store what the recorder wants.
 
@@ -85,10 +86,15 @@ def walk(
         seed: Of the minibatches, see `raytt.dynamics.draws.path_seed`.
         full_batch: Whether each step takes the gradient of all N samples.
         noise_factor: ρ(B) of adamw, see `raytt.dynamics.adam`.
+        subsets: Positions of the samples that each path trains on; None: all.
     """
     factors = [c.lr * c.lr_factors(budget) for c, budget in zip(candidates, budgets, strict=True)]
     for path in range(paths):
-        batches = _full_batches(network) if full_batch else _minibatches(network, candidates[0].batch_size, seed, path)
+        own = None if subsets is None else subsets[path]
+        if full_batch:
+            batches = _full_batches(network)
+        else:
+            batches = _minibatches(network, candidates[0].batch_size, seed, path, own)
         block = stepper(network, candidates, noise_factor)
         _walk(network, loss, block, np.asarray(budgets), factors, recorder, path, batches)
 
@@ -136,11 +142,16 @@ def _rate_table(rates: Sequence[NDArray[np.float64]], rows: Ints, start: int, li
     return torch.as_tensor(table, dtype=like.dtype, device=like.device)
 
 
-def _minibatches(network: Network, batch_size: int, seed: int, path: int) -> Iterator[Batch]:
-    num_samples, device = network.train.outputs.shape[0], network.train.outputs.device
+def _minibatches(
+    network: Network, batch_size: int, seed: int, path: int, subset: Ints | None = None
+) -> Iterator[Batch]:
+    num_samples = network.train.outputs.shape[0] if subset is None else len(subset)
+    device = network.train.outputs.device
     start = 0
     while True:
         drawn = minibatches(num_samples, batch_size, CHUNK, path_seed(seed, path), start=start)
+        if subset is not None:
+            drawn = subset[drawn]
         for index in torch.as_tensor(drawn, device=device):
             yield network.batch(index)
         start += CHUNK

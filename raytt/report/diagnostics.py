@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from raytt.finished import Validated
-from raytt.forecast import EDGE_SHARE, Status
+from raytt.forecast import Status
 from raytt.kernel.spectrum import Spectrum
 from raytt.kernel.statistics import Statistics
 from raytt.ranking import Entry
@@ -19,6 +19,7 @@ from raytt.reference_check import ReferenceCheck
 from raytt.report.plots import short
 from raytt.report.svg import Axis, Figure, power
 from raytt.report.terminal import human_steps
+from raytt.trust import EDGE_SHARE
 
 LEAST_SPAN = 3.0
 """Real and predicted steps are drawn on axes that reach at least this factor from their middle."""

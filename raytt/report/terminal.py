@@ -38,8 +38,8 @@ _CAVEAT = (
 )
 _PATH_CAVEAT = (
     "Predicted along the reference run of the same optimizer: most trustworthy for settings like its own and down to "
-    "the loss at which it stopped (the README has measurements). Intervals hold the noise of minibatches and of the "
-    "subsample, not the error of the path."
+    "the loss at which it stopped. Intervals hold the noise of minibatches and of the subsample, and what such "
+    "predictions were off by in real training of other tasks (the README has measurements)."
 )
 
 

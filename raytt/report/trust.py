@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from raytt.finished import FinishedRun
-from raytt.forecast import TRUSTED_PASSES, Status
+from raytt.forecast import Status
 from raytt.reference_check import ReferenceCheck
 from raytt.report.diagnostics import agreement
+from raytt.trust import TRUSTED_PASSES
 
 
 def reasons(run: FinishedRun) -> tuple[str, ...]:
@@ -69,9 +70,9 @@ def _samples(run: FinishedRun) -> tuple[str, ...]:
     if facts.num_samples >= facts.num_samples_full:
         return (f"All {facts.num_samples:,} training samples were probed.",)
     return (
-        f"{facts.num_samples:,} of {facts.num_samples_full:,} training samples were probed. They stand for all as long "
-        f"as each is seen no more than {TRUSTED_PASSES:g} times; after that a subsample over-fits sooner than the "
-        "whole set.",
+        f"{facts.num_samples:,} of {facts.num_samples_full:,} training samples were probed. What training on all of "
+        "them does is estimated from simulations with parts of the probed ones, and trusted as long as each is seen no "
+        f"more than {TRUSTED_PASSES:g} times.",
     )
 
 
@@ -93,4 +94,7 @@ def _interval(run: FinishedRun) -> tuple[str, ...]:
     what = "Intervals are meant to hold 90 % of runs. They cover the noise of minibatches and of the choice of samples"
     paths = run.ranking.provenance.num_paths
     counted = "" if paths is None else f" ({paths} simulated runs per candidate)"
-    return (f"{what}{counted}, and of the timing of steps; not the error of the method itself.",)
+    own = "and what predictions along a reference run were off by in real training of other tasks"
+    if not run.references:
+        own = "but not the error of the method itself"
+    return (f"{what}{counted}, and of the timing of steps, {own}.",)

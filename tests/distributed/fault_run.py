@@ -163,7 +163,7 @@ def drive(address: str, storage: str, log: str, phase: str) -> Any:
     Run.record = noted  # type: ignore[method-assign]
     progress.Phase.advance = counted  # type: ignore[method-assign]
     if phase == "start":
-        prediction._open = die
+        prediction.open_data = die
     if phase == "rank":
         pipeline.rank_candidates = die
     changes: dict[str, Any] = {"address": address}

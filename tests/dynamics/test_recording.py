@@ -20,6 +20,8 @@ def measured(*losses: float, resampled: tuple[float, ...] | None = None) -> Meas
         train_loss=np.array(losses),
         train_loss_resampled=np.array(losses if resampled is None else resampled),
         train_accuracy=None,
+        held_loss=None,
+        held_accuracy=None,
         val_loss=None,
         val_accuracy=None,
     )

@@ -10,8 +10,10 @@ import torch
 from linear_problems import frozen_backbone, squared_problem
 
 from raytt.candidates import Candidate
+from raytt.dynamics.draws import choose_subsets
 from raytt.dynamics.network import CoordinateNetwork, GramNetwork, linear_network
 from raytt.dynamics.simulate import simulate
+from raytt.dynamics.tangent import Samples, Tangent
 from raytt.errors import InputError
 from raytt.losses import CrossEntropy, CustomLoss, SquaredError
 from raytt.target import Target
@@ -91,3 +93,32 @@ def test_a_plateau_target_stops_nothing() -> None:
     free = simulate(squared_problem(), SquaredError(), candidates, [40], **OPTIONS)
     found = simulate(squared_problem(), SquaredError(), candidates, [40], **{**OPTIONS, "target": target})
     np.testing.assert_array_equal(found.train_loss, free.train_loss)
+
+
+def test_a_subset_is_trained_on_as_if_there_were_no_more() -> None:
+    problem = frozen_backbone()
+    candidates, budgets = [Candidate(lr=0.1, batch_size=8), Candidate(lr=0.02, momentum=0.9, batch_size=8)], [30, 30]
+    found = simulate(problem.tangent, CrossEntropy(), candidates, budgets, subset=24, **OPTIONS)
+    chosen = choose_subsets(60, 24, 0, 1)[0]
+
+    def take(positions: np.ndarray) -> Samples:
+        index = torch.as_tensor(positions)
+        parts = {n: getattr(problem.tangent.train, n)[index] for n in ("outputs", "jacobian", "radial", "targets")}
+        return Samples(**parts)
+
+    others = np.setdiff1d(np.arange(60), chosen)
+    alone = Tangent(train=take(chosen), position=problem.tangent.position, validation=take(others))
+    options = {**OPTIONS, "num_paths": 1}
+    expected = simulate(alone, CrossEntropy(), candidates, budgets, **options)
+    for kind, twin in (("train", "train"), ("held", "val")):
+        for measure in ("loss", "accuracy"):
+            curve = getattr(found, f"{kind}_{measure}")[:, :1]
+            np.testing.assert_allclose(curve, getattr(expected, f"{twin}_{measure}"), rtol=1e-9)
+    # Each path has samples of its own.
+    assert not np.allclose(found.train_loss[:, 0, 0], found.train_loss[:, 1, 0])
+
+
+@pytest.mark.parametrize("options", [{"subset": 12}, {"subset": 6, "full_batch": True}, {"subset": 6, "method": "sde"}])
+def test_subsets_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="a subset of"):
+        simulate(squared_problem(), SquaredError(), [Candidate(lr=0.1, batch_size=4)], [5], **OPTIONS, **options)

@@ -1,0 +1,129 @@
+"""How far off predictions along a reference run are, and on what it depends: ``python -m benchmarks.accuracy.spread``.
+
+Fits the constants of `raytt.spread` to all pairs of a real and a predicted number of steps of the tasks given, and, for
+each task, to those of the others: how many of the task's own runs then lie within 90 % intervals of that spread alone.
+Runs with a learning rate over the edge of stability, which raytt does not trust, are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from benchmarks.report import table, write
+from raytt.candidates import Candidate
+from raytt.spread import Regime
+from raytt.trust import EDGE
+
+from .predict import THRESHOLDS, Setting, forecasts, real_crossings, run_prediction, unique
+from .record import load_rows
+from .tasks import load
+
+FREEDOM = 4.0
+"""Degrees of freedom of Student's law in the fit, so that single runs far off do not decide it."""
+NAMES = ("WITHIN", "BEYOND", "SMALL_BATCH", "NEAR_EDGE")
+Z90 = 1.6449
+
+
+@dataclass(frozen=True, kw_only=True)
+class Miss:
+    """A run, how far off its prediction was, and the regime it was made in."""
+
+    task: str
+    optimizer: str
+    error: float
+    """ln(real / predicted)."""
+    regime: Regime
+
+
+def misses(name: str, setting: Setting, folder: Path) -> list[Miss]:
+    """All pairs of one task in which both the real run and the simulation reach the threshold."""
+    rows = load_rows(name)
+    prediction, _ = run_prediction(load(name), unique(rows), setting, folder)
+    by_ratio = forecasts(prediction, corrected=True)
+    found = []
+    for row in rows:
+        c = Candidate.from_config(json.loads(row["config"]))
+        trust = prediction.trust[c.optimizer]
+        if trust.edge(c) > EDGE:
+            continue
+        for ratio, real in zip(THRESHOLDS, real_crossings(row), strict=True):
+            steps = by_ratio[ratio][c].steps
+            if steps is not None and math.isfinite(real):
+                error = math.log(max(real, 1.0) / max(steps, 1.0))
+                found.append(Miss(task=name, optimizer=c.optimizer, error=error, regime=trust.regime(c, ratio)))
+    return found
+
+
+def fit(found: Sequence[Miss]) -> NDArray[np.float64]:
+    """WITHIN, BEYOND, SMALL_BATCH, NEAR_EDGE of the greatest likelihood."""
+    terms = np.array([m.regime.terms() for m in found])
+    errors = np.array([m.error for m in found])
+
+    def cost(logs: NDArray[np.float64]) -> float:
+        scale = np.sqrt(np.square(terms * np.exp(logs)).sum(axis=1))
+        return float((np.log(scale) + 0.5 * (FREEDOM + 1) * np.log1p(np.square(errors / scale) / FREEDOM)).sum())
+
+    starts = [np.log(np.full(4, value)) for value in (0.05, 0.2)]
+    best = min((minimize(cost, start, bounds=[(-7.0, 1.0)] * 4) for start in starts), key=lambda r: r.fun)
+    # Student's law is wider than the normal one of the same scale: scaled to hold 90 % of what it was fitted to.
+    scale = np.sqrt(np.square(terms * np.exp(best.x)).sum(axis=1))
+    return np.asarray(np.exp(best.x) * np.quantile(np.abs(errors) / scale, 0.9) / Z90)
+
+
+def held(found: Sequence[Miss], constants: NDArray[np.float64]) -> float:
+    """Share of the runs within 90 % intervals of that spread."""
+    scale = np.sqrt(np.square(np.array([m.regime.terms() for m in found]) * constants).sum(axis=1))
+    return float((np.abs([m.error for m in found]) <= Z90 * scale).mean())
+
+
+def main() -> None:
+    """Fit, check, report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", default="diabetes,digits,docstrings")
+    parser.add_argument("--proj-dim", type=int, default=2048)
+    parser.add_argument("--paths", type=int, default=4)
+    parser.add_argument("--stop", type=float, default=0.2)
+    parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"))
+    parser.add_argument("--json", dest="json_file")
+    arguments = parser.parse_args()
+    setting = Setting(proj_dim=arguments.proj_dim, num_paths=arguments.paths, stop_ratio=arguments.stop)
+    names = arguments.tasks.split(",")
+    by_task = {name: misses(name, setting, arguments.runs) for name in names}
+    everything = [m for found in by_task.values() for m in found]
+
+    def line(what: str, fitted_to: Sequence[Miss], tested_on: Sequence[Miss]) -> list[str | int]:
+        constants = fit(fitted_to)
+        return [what, len(fitted_to), *(f"{c:.2f}" for c in constants), f"{held(tested_on, constants):.0%}"]
+
+    lines = [line("all", everything, everything)]
+    for name, own in by_task.items():
+        others = [m for m in everything if m.task != name]
+        if others:
+            lines.append(line(f"all but {name}", others, own))
+    figures = [dict(zip(("fitted to", "pairs", *NAMES, "held"), line, strict=True)) for line in lines]
+    body = (
+        "Standard deviation of ln(real / predicted steps): terms of `raytt.spread`. *held*: share within 90 % "
+        "intervals of that spread alone, of the runs fitted to (first row) or of the task left out.\n\n"
+        + table(["fitted to", "pairs", *NAMES, "held"], lines)
+        + "\n"
+    )
+    write(
+        "accuracy-spread",
+        f"python -m benchmarks.accuracy.spread --tasks {arguments.tasks}",
+        body,
+        figures=figures,
+        json_file=arguments.json_file,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""What a ranking was asked for, checked: everything that a prediction depends on besides task and candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from raytt.distributed.session import WorkerResources
+from raytt.distributed.workers import Limits
+from raytt.dynamics.simulate import Method
+from raytt.target import Target
+
+STOP_RATIO = 0.2
+"""Loss ratio at which reference runs stop, unless the target is a loss ratio: then they go on to that, …"""
+LEAST_STOP_RATIO = 0.05
+"""… but not below this. Along the path predictions are several times better than beyond its end."""
+NUM_WAYPOINTS = 3
+"""Tangents on a reference run, besides the one at the pre-trained weights."""
+COST_SHARE = 0.1
+"""A reference run may cost this share of the sample gradients that all candidates of its family would in their
+budgets."""
+LEAST_STEPS = 40
+"""But so many steps in any case: fewer would leave no path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `rank` was asked for, checked."""
+
+    target: Target
+    seed: int
+    proj_dim: int
+    samples: int | None
+    num_workers: int | None
+    limits: Limits
+    """When waiting and trying again end."""
+    needed_workers: int | None
+    """Workers for which the cluster must have resources from the start; None: they may come later."""
+    worker: WorkerResources
+    custom_worker: bool
+    """Whether the user said what a worker is."""
+    address: str | None
+    max_epochs: float
+    num_paths: int
+    method: Method
+    reference_steps: int | None
+    """Most steps of a reference run; None: `COST_SHARE`; 0: no reference run, the training-free method."""
+    whole_set: bool = True
+    """Whether curves are carried over from the probed samples to the whole set."""
+    stop_ratio: float | None = None
+    """Loss ratio at which reference runs stop; None: as `STOP_RATIO` says."""
+
+    def stops_at(self) -> float:
+        """Loss ratio at which reference runs stop."""
+        if self.stop_ratio is not None:
+            return self.stop_ratio
+        reaches_for = self.target.value if self.target.kind == "loss_ratio" else STOP_RATIO
+        return max(LEAST_STOP_RATIO, min(reaches_for, 0.5))

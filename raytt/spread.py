@@ -1,0 +1,47 @@
+"""How far off a prediction along a reference run typically is: the part of an interval that no simulation can tell.
+
+The natural logarithm of real over predicted steps is taken as normal with mean zero and the standard deviation
+
+    σ² = WITHIN² + (BEYOND · d)² + (SMALL_BATCH · h)² + (NEAR_EDGE · e)²
+
+d = ln(loss ratio at the reference run's end / at the target), at least 0: how far beyond the path;
+h = log₂(batch size of the reference run / own), at least 0: its noise is not the reference's;
+e = peak learning rate over the stability limit at the sharpest tangent, above `CALM` (`raytt.trust.PathTrust.edge`).
+
+The constants are fitted to real training runs of several tasks, one of them left out in turn, by
+``python -m benchmarks.accuracy.spread``, which also says how many of the left-out task's runs the intervals then hold.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+WITHIN = 0.15
+BEYOND = 0.25
+SMALL_BATCH = 0.05
+NEAR_EDGE = 0.1
+CALM = 0.5
+"""Share of the stability limit up to which a learning rate makes no difference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regime:
+    """What the spread depends on."""
+
+    depth: float
+    """d ≥ 0."""
+    halvings: float
+    """h ≥ 0."""
+    edge: float
+    """Peak learning rate over the stability limit, ≥ 0."""
+
+    def terms(self) -> tuple[float, float, float, float]:
+        """What WITHIN, BEYOND, SMALL_BATCH and NEAR_EDGE are multiplied by."""
+        return 1.0, self.depth, self.halvings, max(0.0, self.edge - CALM)
+
+
+def model_spread(regime: Regime) -> float:
+    """σ of ln(real / predicted steps)."""
+    constants = (WITHIN, BEYOND, SMALL_BATCH, NEAR_EDGE)
+    return math.hypot(*(c * term for c, term in zip(constants, regime.terms(), strict=True)))
