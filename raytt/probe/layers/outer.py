@@ -77,7 +77,10 @@ def _product(grads: Tensor, inputs: Tensor, scratch: Tensor | None = None) -> Te
     """``(n, C, G, U, P), (n, G, P, K) -> (n, C, G·U·K)``, with one group in the memory of ``scratch``."""
     n, C, G, U, P = grads.shape
     K = inputs.shape[-1]
-    left = grads.transpose(1, 2).reshape(n * G, C * U, P)
+    if G == 1 and grads.stride(3) == 1:  # units are innermost in memory: copied in that order
+        left = grads[:, :, 0].permute(0, 3, 1, 2).reshape(n, P, C * U).transpose(1, 2)
+    else:
+        left = grads.transpose(1, 2).reshape(n * G, C * U, P)
     right = inputs.reshape(n * G, P, K)
     out = None if scratch is None else scratch[: n * G * C * U * K].view(n * G, C * U, K)
     # One position is an outer product, for which broadcasting beats a matrix product with an inner dimension of 1.

@@ -102,6 +102,8 @@ class Use(ABC):
         self.kind = kind
         self.weight = weight
         self.bias = bias
+        self.any_order = True
+        """Whether `contract` is as fast with folded gradients in any memory order as with contiguous ones."""
 
     @property
     def segments(self) -> list[Segment]:
