@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ class _Equation(nn.Module):
         """Noise times increments v, one per sample."""
         g = self._residual(y)
         weighted = g * (v - v.mean(dim=1, keepdim=True)).unsqueeze(2)
-        scale = self.rate / (BATCH_SIZE * g.shape[1]) ** 0.5
+        scale = self.rate / math.sqrt(BATCH_SIZE * g.shape[1])
         return scale * (weighted.flatten(1) @ self.rows)
 
     def f_and_g_prod(self, t: Tensor, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
