@@ -22,9 +22,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-SPACING = 0.025
-"""Steps between records, as a share of the steps done: a crossing is then off by well below 1 % after interpolation,
-and recording costs less than stepping."""
+SPACING = 0.05
+"""Steps between records, as a share of the steps done. Measured against a record at every step (4 paths, B = 8, with
+and without momentum, 0.5 to 0.05 of the initial loss): 95 % of the median crossings move by less than 0.15 %; with
+0.025 by less than 0.1 %, with 0.1 by 0.3 %. A record evaluates all N samples, as much work as N/(2B) steps where states
+are coordinates: with N = 500, B = 32 and 0.025, five sixths of the time went into records."""
 DIVERGENCE_RATIO = 1e6
 """A row whose loss exceeds this times its initial one has diverged: the same bound as for real training
 (`raytt.training`). It is generous because the linear model may come back from far when a schedule lowers the learning

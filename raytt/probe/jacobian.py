@@ -155,8 +155,7 @@ def contract(
             if grad is not None:
                 folded = use.fold(grad, layouts[use.site], num_samples)
                 if held is None:
-                    shape = (num_samples, len(scalars), *folded.shape[1:])
-                    grads[u] = held = torch.empty(shape, dtype=dtype, device=grad.device)
+                    grads[u] = held = _room(use, folded, len(scalars), dtype)
                     held[:, :c] = 0.0
                 held[:, c] = folded
             elif held is not None:
@@ -172,8 +171,26 @@ def contract(
                 else:
                     use.contract(held, layout, emit, budget)
                     value = use.value(weights, layout, num_samples).to(dtype)
-                    radial += torch.bmm(held.flatten(2), value.flatten(1).unsqueeze(2)).squeeze(2)
+                    order = _memory_order(held[:, 0])
+                    left = held.permute(0, 1, *(a + 1 for a in order)).flatten(2)
+                    radial += torch.bmm(left, value.permute(0, *order).flatten(1).unsqueeze(2)).squeeze(2)
     return radial
+
+
+def _memory_order(tensor: Tensor) -> list[int]:
+    """Its axes but the first, from the one along which memory is traversed slowest to the fastest."""
+    return sorted(range(1, tensor.ndim), key=tensor.stride, reverse=True)
+
+
+def _room(use: Use, folded: Tensor, count: int, dtype: torch.dtype) -> Tensor:
+    """Room for ``count`` tensors like ``folded`` (n, …), as (n, count, …), in its memory order if the use allows.
+
+    Output gradients of channels-last convolutions and of linear layers come with their units innermost: to bring each
+    into another order takes longer than most of what is then done with it.
+    """
+    order = _memory_order(folded) if use.any_order else list(range(1, folded.ndim))
+    memory = torch.empty(len(folded), count, *(folded.shape[a] for a in order), dtype=dtype, device=folded.device)
+    return memory.permute(0, 1, *(2 + order.index(a) for a in range(1, folded.ndim)))
 
 
 def _with_radial(emit: Emit, radial: Tensor, weights: Mapping[str, Tensor]) -> Emit:

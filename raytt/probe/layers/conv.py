@@ -38,6 +38,7 @@ class ConvUse(Use):
         self._x = x.detach()
         self._geometry = geometry
         self._out_shape = out.shape
+        self.any_order = geometry.groups == 1
 
     def repeats(self, num_samples: int) -> int:
         return self.shape.numel() // (num_samples * self.shape[1])

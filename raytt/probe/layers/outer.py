@@ -50,6 +50,8 @@ def contract_outer(
     wanted = budget.coordinates(step * C, grads.element_size())
     group_step = max(1, min(G, wanted // (U * K)))
     unit_step = U if wanted >= U * K else max(1, wanted // K)
+    # All tiles are made in the same memory: fresh pages for each cost as much as the product itself.
+    scratch = grads.new_empty(step * C * group_step * unit_step * K)
     for s0 in range(0, n, step):
         samples = slice(s0, min(s0 + step, n))
         parts = inputs.parts(step, budget.max_bytes)
@@ -61,20 +63,28 @@ def contract_outer(
                 tile: Tensor | None = None
                 for part in parts:
                     a = inputs.fetch(samples, part) if only is None else only
-                    product = _product(grads[samples, :, groups, units, part], a[:, groups])
-                    tile = product if tile is None else tile.add_(product)
+                    left = grads[samples, :, groups, units, part]
+                    tile = (
+                        _product(left, a[:, groups], scratch)
+                        if tile is None
+                        else tile.add_(_product(left, a[:, groups]))
+                    )
                 assert tile is not None
                 emit(samples, segment.name, segment.start + (g0 * U + u0) * K, tile)
 
 
-def _product(grads: Tensor, inputs: Tensor) -> Tensor:
-    """``(n, C, G, U, P), (n, G, P, K) -> (n, C, G·U·K)``."""
+def _product(grads: Tensor, inputs: Tensor, scratch: Tensor | None = None) -> Tensor:
+    """``(n, C, G, U, P), (n, G, P, K) -> (n, C, G·U·K)``, with one group in the memory of ``scratch``."""
     n, C, G, U, P = grads.shape
     K = inputs.shape[-1]
-    left = grads.transpose(1, 2).reshape(n * G, C * U, P)
+    if G == 1 and grads.stride(3) == 1:  # units are innermost in memory: copied in that order
+        left = grads[:, :, 0].permute(0, 3, 1, 2).reshape(n, P, C * U).transpose(1, 2)
+    else:
+        left = grads.transpose(1, 2).reshape(n * G, C * U, P)
     right = inputs.reshape(n * G, P, K)
+    out = None if scratch is None else scratch[: n * G * C * U * K].view(n * G, C * U, K)
     # One position is an outer product, for which broadcasting beats a matrix product with an inner dimension of 1.
-    product = left * right if P == 1 else torch.bmm(left, right)
+    product = torch.mul(left, right, out=out) if P == 1 else torch.bmm(left, right, out=out)
     if G == 1:
         return product.view(n, C, U * K)
     return product.view(n, G, C, U * K).transpose(1, 2).reshape(n, C, G * U * K)
