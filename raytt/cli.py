@@ -80,7 +80,7 @@ def rank(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
-    proj_dim: Annotated[int, typer.Option(min=1, help="Sketch dimension of the Jacobian rows.")] = 4096,
+    proj_dim: Annotated[int, typer.Option(min=1, help="Sketch dimension of the Jacobian rows.")] = 2048,
     samples: Annotated[
         int | None,
         typer.Option(min=1, help="Training samples to probe. Default: chosen from the task.", show_default=False),
@@ -127,7 +127,7 @@ def rank(
     max_epochs: Annotated[
         float, typer.Option(help="Budget, in passes over the training set, of candidates that bring none.")
     ] = 20.0,
-    num_paths: Annotated[int, typer.Option(min=1, help="Simulated runs per candidate.")] = 8,
+    num_paths: Annotated[int, typer.Option(min=1, help="Simulated runs per candidate.")] = 4,
     method: Annotated[
         Method, typer.Option(help="Solver: the optimizer's own steps, or a stochastic differential equation.")
     ] = Method.SGD,

@@ -76,7 +76,7 @@ def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> No
         "target": Target(kind="loss_ratio", value=0.1),
         "num_candidates": 32,
         "seed": 0,
-        "proj_dim": 4096,
+        "proj_dim": 2048,
         "samples": None,
         "num_workers": None,
         "min_workers": None,
@@ -87,7 +87,7 @@ def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> No
         "usd_per_hour": None,
         "terms": Terms(),
         "max_epochs": 20.0,
-        "num_paths": 8,
+        "num_paths": 4,
         "method": "sgd",
         "reference_steps": None,
     }
@@ -109,7 +109,7 @@ def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) 
     options = (
         "--candidates 200 --target accuracy=0.9 --seed 7 --proj-dim 128 --samples 64 --num-workers 3 --use-gpu "
         "--min-workers 2 --wait-seconds 90 --reference-steps 0 "
-        "--address auto --storage-path there --name this --usd-per-hour 1.5 --max-epochs 2.5 --num-paths 4 "
+        "--address auto --storage-path there --name this --usd-per-hour 1.5 --max-epochs 2.5 --num-paths 6 "
         "--method sde --price aws:g6.xlarge --price aws:g5.xlarge:spot --gpus 1 --gpus 2 --efficiency 0.9 "
         "--seconds-per-step 32=0.1 --budget-usd 40 --deadline 12h --confidence 0.8"
     )
@@ -140,7 +140,7 @@ def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) 
             confidence=0.8,
         ),
         "max_epochs": 2.5,
-        "num_paths": 4,
+        "num_paths": 6,
         "method": "sde",
         "reference_steps": 0,
     }

@@ -81,9 +81,10 @@ def predictions(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
             for method, answer in answers.items():
                 pair = _pair(row, c, real[i], answer, prediction.step_times[c.batch_size].seconds)
                 groups.setdefault((c.optimizer, method, ratio), []).append((c, pair))
+    steps_seconds = least_step_seconds(rows)
     trained = sum(
         (row["steps"][-1] if not row["diverged"] else 0)
-        * prediction.step_times[Candidate.from_config(json.loads(row["config"])).batch_size].seconds
+        * steps_seconds[Candidate.from_config(json.loads(row["config"])).batch_size]
         for row in rows
         if row["seed"] == 0
     )
@@ -105,6 +106,17 @@ def predictions(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
         "samples_full": prediction.num_samples_full,
         "spread": _spread(rows),
     }
+
+
+def least_step_seconds(rows: Sequence[dict[str, Any]]) -> dict[int, float]:
+    """Seconds per real training step by batch size: of the run that was least disturbed by other work, so that what a
+    prediction saves is rather told too small.
+    """
+    found: dict[int, float] = {}
+    for row in rows:
+        size = Candidate.from_config(json.loads(row["config"])).batch_size
+        found[size] = min(found.get(size, math.inf), float(row["seconds_per_step"]))
+    return found
 
 
 def _pair(row: dict[str, Any], c: Candidate, real: float, answer: Forecast | float | None, seconds: float) -> Pair:

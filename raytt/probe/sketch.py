@@ -96,7 +96,7 @@ class CountSketch:
 
     def __init__(self, proj_dim: int, proj_seed: int) -> None:
         if proj_dim < 1:
-            raise InputError(f"proj_dim is {proj_dim}, below 1.", "Give a positive sketch dimension, e.g. 4096.")
+            raise InputError(f"proj_dim is {proj_dim}, below 1.", "Give a positive sketch dimension, e.g. 2048.")
         self.proj_dim = int(proj_dim)
         self.proj_seed = int(proj_seed)
         self._codes: dict[tuple[str, torch.device], _Code] = {}

@@ -29,7 +29,7 @@ from raytt.task import Inputs, Task
 class ProbeSettings:
     """How Jacobian rows are computed. All of it is part of a run's fingerprint: another value means other bits."""
 
-    proj_dim: int = 4096
+    proj_dim: int = 2048
     """Sketch dimension R."""
     proj_seed: int = 0
     """Seed of the sketch."""

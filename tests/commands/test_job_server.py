@@ -9,12 +9,13 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import job_server
 import pytest
 
 import raytt as package
@@ -58,29 +59,52 @@ def _environment() -> dict[str, str]:
     return {**kept, "PATH": path, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [s.getsockname()[1] for s in sockets]
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[str, Path]]:
-    """The address of a job server, and where Ray keeps its own files."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, job_server.__file__, str(port)],
-        env={**_environment(), **AUTH},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    session = process.stdout.readline().strip()
+    """The address of a job server, and where Ray keeps its own files.
+
+    The port of the dashboard's agent, which takes the jobs, is the same for all clusters of a machine unless it is
+    given: beside another Ray a job server would have no agent. `ray.init` cannot be told.
+    """
+    head, port, agent = _free_ports(3)
+    # Sockets lie below it, and their paths must be short.
+    with tempfile.TemporaryDirectory(prefix="rj") as folder:
+        arguments = [
+            *("start", "--head", "--block", "--include-dashboard=true", "--dashboard-host=127.0.0.1"),
+            *("--node-ip-address=127.0.0.1", "--num-cpus=3", f"--object-store-memory={200 << 20}"),
+            *(f"--port={head}", f"--dashboard-port={port}", f"--dashboard-agent-listen-port={agent}"),
+            f"--temp-dir={folder}",
+        ]
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / "ray", *arguments],
+            env={**_environment(), **AUTH},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            _await(port, process)
+            yield f"http://127.0.0.1:{port}", Path(folder) / "session_latest"
+        finally:
+            process.terminate()
+            process.wait(timeout=120)
+
+
+def _await(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=10).close()
-            break
         except OSError:
             time.sleep(0.5)
-    yield f"http://127.0.0.1:{port}", Path(session)
-    process.communicate(timeout=120)
+        else:
+            return
+    pytest.fail("the job server did not start")
 
 
 @pytest.fixture
