@@ -6,7 +6,8 @@ The natural logarithm of real over predicted steps is taken as normal with mean 
 
 d = ln(loss ratio at the reference run's end / at the target), at least 0: how far beyond the path;
 h = log₂(batch size of the reference run / own), at least 0: its noise is not the reference's;
-e = peak learning rate over the stability limit at the sharpest tangent, above `CALM` (`raytt.trust.PathTrust.edge`).
+e = peak learning rate over the stability limit at the sharpest tangent (`raytt.trust.PathTrust.edge`), between `CALM`
+and `WILD`.
 
 The constants are fitted to real training runs of several tasks, one of them left out in turn, by
 ``python -m benchmarks.accuracy.spread``, which also says how many of the left-out task's runs the intervals then hold.
@@ -17,12 +18,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-WITHIN = 0.15
-BEYOND = 0.25
-SMALL_BATCH = 0.05
-NEAR_EDGE = 0.1
+WITHIN = 0.19
+BEYOND = 0.15
+SMALL_BATCH = 0.07
+NEAR_EDGE = 0.35
 CALM = 0.5
 """Share of the stability limit up to which a learning rate makes no difference."""
+WILD = 1.5
+"""Share of it beyond which it makes no more: over the edge of stability runs are a matter of luck, of bounded luck."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class Regime:
 
     def terms(self) -> tuple[float, float, float, float]:
         """What WITHIN, BEYOND, SMALL_BATCH and NEAR_EDGE are multiplied by."""
-        return 1.0, self.depth, self.halvings, max(0.0, self.edge - CALM)
+        return 1.0, self.depth, self.halvings, max(0.0, min(self.edge, WILD) - CALM)
 
 
 def model_spread(regime: Regime) -> float:

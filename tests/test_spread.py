@@ -7,7 +7,7 @@ import math
 import pytest
 
 from raytt.candidates import Candidate
-from raytt.spread import BEYOND, CALM, NEAR_EDGE, SMALL_BATCH, WITHIN, Regime, model_spread
+from raytt.spread import BEYOND, CALM, NEAR_EDGE, SMALL_BATCH, WILD, WITHIN, Regime, model_spread
 from raytt.trust import PathTrust
 
 
@@ -15,6 +15,9 @@ def test_terms_add_in_quadrature() -> None:
     assert model_spread(Regime(depth=0.0, halvings=0.0, edge=CALM)) == pytest.approx(WITHIN)
     squares = WITHIN**2 + (BEYOND * 1.2) ** 2 + (SMALL_BATCH * 2.0) ** 2 + (NEAR_EDGE * 0.7) ** 2
     assert model_spread(Regime(depth=1.2, halvings=2.0, edge=CALM + 0.7)) == pytest.approx(math.sqrt(squares))
+    assert model_spread(Regime(depth=0.0, halvings=0.0, edge=50.0)) == model_spread(
+        Regime(depth=0.0, halvings=0.0, edge=WILD)
+    )
 
 
 def test_the_regime_of_a_candidate() -> None:

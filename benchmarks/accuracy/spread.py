@@ -2,7 +2,6 @@
 
 Fits the constants of `raytt.spread` to all pairs of a real and a predicted number of steps of the tasks given, and, for
 each task, to those of the others: how many of the task's own runs then lie within 90 % intervals of that spread alone.
-Runs with a learning rate over the edge of stability, which raytt does not trust, are left out.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from scipy.optimize import minimize
 from benchmarks.report import table, write
 from raytt.candidates import Candidate
 from raytt.spread import Regime
-from raytt.trust import EDGE
 
 from .predict import THRESHOLDS, Setting, forecasts, real_crossings, run_prediction, unique
 from .record import load_rows
@@ -53,8 +51,6 @@ def misses(name: str, setting: Setting, folder: Path) -> list[Miss]:
     for row in rows:
         c = Candidate.from_config(json.loads(row["config"]))
         trust = prediction.trust[c.optimizer]
-        if trust.edge(c) > EDGE:
-            continue
         for ratio, real in zip(THRESHOLDS, real_crossings(row), strict=True):
             steps = by_ratio[ratio][c].steps
             if steps is not None and math.isfinite(real):
