@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -17,12 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ray import tune
 
+import raytt.pricing
 from raytt.arrow_files import from_arrow, to_arrow
 from raytt.candidates import Candidate
 from raytt.commands.hand_over import from_line, to_line
 from raytt.errors import InputError, StoreError
 from raytt.loading import load_task
-from raytt.manifest import FileRecord, Manifest, ManifestError, _digest
+from raytt.manifest import FORMAT, FileRecord, Manifest, ManifestError, _digest
+from raytt.pricing.catalog import find_offer, load_catalog
 from raytt.ranking import Ranking
 from raytt.storage import Storage
 from raytt.store import Run
@@ -84,7 +88,7 @@ def test_manifests(data: bytes) -> None:
 @given(
     st.fixed_dictionaries(
         {
-            "format": st.just(2) | scalars,
+            "format": st.just(FORMAT) | scalars,
             "name": scalars,
             "inputs": documents,
             "seconds": documents,
@@ -218,3 +222,36 @@ def test_rankings(tmp_path: Path, data: bytes) -> None:
 def test_handed_over_lines(line: str) -> None:
     with contextlib.suppress(StoreError):
         assert from_line(line) == {"a": 1}
+
+
+CATALOG = (Path(raytt.pricing.__file__).parent / "catalog.csv").read_bytes()
+COLUMNS = CATALOG.decode().splitlines()[0].split(",")
+cells = (
+    st.text(max_size=10) | st.floats().map(str) | st.integers().map(str) | st.sampled_from(["2026-09-06", "aws", "1"])
+)
+
+
+def _table(rows: list[list[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows([COLUMNS, *rows])
+    return text.getvalue().encode("utf-8", "surrogatepass")
+
+
+@fuzz
+@given(
+    st.binary(max_size=400)
+    | mutated(CATALOG[:600])
+    | st.lists(st.lists(cells, min_size=len(COLUMNS), max_size=len(COLUMNS)), max_size=3).map(_table),
+    st.text(max_size=20) | st.sampled_from(["aws:g6.xlarge", "aws:g5.xlarge:spot"]),
+)
+def test_catalogs(tmp_path: Path, data: bytes, spec: str) -> None:
+    file = tmp_path / "catalog.csv"
+    file.write_bytes(data)
+    with contextlib.suppress(InputError):
+        catalog = load_catalog(file)
+        for row in catalog:
+            prices = [p for p in (row.price, row.spot_low, row.spot_high) if p is not None]
+            assert prices
+            assert all(math.isfinite(p) and p >= 0.0 for p in prices)
+        offer = find_offer(catalog, spec)
+        assert 0.0 <= (offer.usd_per_hour_low or 0.0) <= offer.usd_per_hour

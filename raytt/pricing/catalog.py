@@ -187,7 +187,13 @@ def warn_of_age(offers: Iterable[Offer], today: date) -> tuple[str, ...]:
 
 
 def _rows(text: str, place: str) -> Iterator[Row]:
-    reader = csv.DictReader(text.splitlines())
+    try:
+        yield from _checked_rows(csv.DictReader(text.splitlines()), place)
+    except csv.Error as error:
+        raise InputError(f"The catalog {place} is no CSV: {error}.", "Give a CSV file in UTF-8.") from error
+
+
+def _checked_rows(reader: csv.DictReader[str], place: str) -> Iterator[Row]:
     missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
     if missing:
         raise InputError(

