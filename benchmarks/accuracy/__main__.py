@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ import numpy as np
 from benchmarks.report import table, write
 from raytt.candidates import Candidate
 from raytt.forecast import Forecast
+from raytt.spread import CALM
+from raytt.trust import EDGE, LOST
 
 from .baselines import fitted_reference, mean_eigenvalue, median_of_others, rescaled_reference
 from .measures import Measures, Pair, measure
@@ -105,6 +107,7 @@ def predictions(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
         "samples": prediction.num_samples,
         "samples_full": prediction.num_samples_full,
         "spread": _spread(rows),
+        "edges": {c: prediction.trust[c.optimizer].edge(c) for c in candidates},
     }
 
 
@@ -145,6 +148,30 @@ def _spread(rows: Sequence[dict[str, Any]]) -> float | None:
         if math.isfinite(a) and math.isfinite(b) and a > 0 and b > 0
     ]
     return float(np.median(logs)) if logs else None
+
+
+EDGES = ((0.0, CALM), (CALM, EDGE), (EDGE, LOST), (LOST, math.inf))
+"""Ranges of the peak learning rate over the stability limit along the reference run, told apart by raytt."""
+
+
+def _by_edge(groups: Mapping[tuple[str, str, float], Any], edges: Mapping[Candidate, float]) -> list[list[str]]:
+    """For each range: runs, those that get to 0.1 of the initial loss, and the median error over all thresholds."""
+    lines = []
+    for low, high in EDGES:
+        pairs = {
+            ratio: [
+                p
+                for (_, method, r), found in groups.items()
+                if method == "path" and r == ratio
+                for c, p in found
+                if low <= edges[c] < high
+            ]
+            for ratio in THRESHOLDS
+        }
+        arrived = sum(math.isfinite(p.real) for p in pairs[0.1])
+        cells = _cells(measure([p for found in pairs.values() for p in found]))
+        lines.append([f"{low:g} to {high:g}", str(len(pairs[0.1])), str(arrived), *cells[1:4], cells[7]])
+    return lines
 
 
 def _cells(m: Measures) -> list[str]:
@@ -188,6 +215,7 @@ def main() -> None:
     lines: list[list[Any]] = []
     facts: list[list[Any]] = []
     by_ratio: list[list[Any]] = []
+    edges: list[list[Any]] = []
     for name in arguments.tasks.split(","):
         if not load_rows(name):
             print(f"{name}: nothing recorded", file=sys.stderr)
@@ -207,6 +235,7 @@ def main() -> None:
                 figures.append({"task": name, "optimizer": optimizer, "method": method, **asdict(m)})
             each = {r: measure([p for _, p in groups[optimizer, "path", r]]) for r in THRESHOLDS}
             by_ratio += [[name, optimizer, f"{r:g}", *_cells(m)[:5]] for r, m in each.items()]
+        edges += [[name, *cells] for cells in _by_edge(groups, result["edges"])]
         spent = sum(result["seconds"].values())
         per_candidate = result["trained_seconds"] / result["candidates"]
         told = "; ".join(
@@ -219,6 +248,9 @@ def main() -> None:
         facts.append([name, f"{result['samples']} of {result['samples_full']}", told, spread, f"{ratio:.1f}"])
     body += "\n" + table(HEADER, lines) + "\n\nThe path method by threshold:\n\n"
     body += table(["task", "optimizer", "threshold", "reach", *HEADER[4:8]], by_ratio) + "\n\n"
+    body += "By peak learning rate over the stability limit at the sharpest tangent, path method:\n\n"
+    header = ["task", "over the limit", "runs", "get to 0.1", "median |err|", "p90", "p95", "90 % covers"]
+    body += table(header, edges) + "\n\n"
     header = ["task", "samples probed", "reference runs", "seed-to-seed spread (median)", "64 candidates: saved ×"]
     body += table(header, facts) + "\n"
     command = f"python -m benchmarks.accuracy --tasks {arguments.tasks}"
