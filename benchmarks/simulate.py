@@ -2,8 +2,8 @@
 
 Random tangents of N samples and 10 outputs, softmax loss, momentum SGD. A candidate-step is one optimizer step of one
 candidate on one sample path. One thread, processor time (other jobs on the machine disturb it less than wall time),
-medians of interleaved repeats. Few steps are timed, with a record (an evaluation of all N samples) at either end: where N
-is large, records weigh more than steps here, as they do in a ranking.
+medians of interleaved repeats. Few steps are timed, with a record (an evaluation of all N samples) at either end: where
+N is large, records weigh more than steps here, as they do in a ranking.
 
 * matrix products: the products that a step cannot do without, on random matrices of the same shapes, nothing else.
 * loop: each candidate simulated alone, by the same code.
