@@ -33,11 +33,23 @@ class Opened:
     """Positions of the probed samples."""
     timed_index: NDArray[np.int64]
     """Positions of the probed training samples in the data of ``timed``."""
+    num_trained: int
+    """Samples that a reference run trains on: N_full, or of a `ray.data.Dataset` N, as workers get no other rows."""
 
     @property
     def num(self) -> int:
         """N, training samples probed."""
         return len(self.index["train"])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must be told, one sentence each."""
+        if self.num_trained == self.num_full:
+            return ()
+        return (
+            f"Reference runs train on the {self.num_trained:,} probed rows of the ray.data.Dataset, not on all "
+            f"{self.num_full:,}.",
+        )
 
 
 def open_data(
@@ -70,4 +82,11 @@ def open_data(
     # Of a ray.data.Dataset there are the rows probed (and those for norms) and no others, numbered anew.
     compact = ray_data.is_ray_dataset(train)
     timed_index = np.arange(len(index["train"]), dtype=np.int64) if compact else index["train"]
-    return Opened(probed=probed, timed=timed, num_full=num_full, index=index, timed_index=timed_index)
+    return Opened(
+        probed=probed,
+        timed=timed,
+        num_full=num_full,
+        index=index,
+        timed_index=timed_index,
+        num_trained=len(index["train"]) if compact else num_full,
+    )

@@ -147,6 +147,7 @@ def rank(
                 *drawn.notes,
                 *facts.notes,
                 *(check.note for check in checks),
+                *found.reference_notes,
                 *(found.work_notes if terms.offers else ()),
                 *price_notes,
                 *warn_of_age(terms.offers, datetime.now(UTC).date()),

@@ -66,6 +66,8 @@ class Prediction:
     """The same with the work of a step, from which times on other machines follow."""
     work_notes: tuple[str, ...]
     """What the user must know of that."""
+    reference_notes: tuple[str, ...]
+    """What the user must know of the reference runs' data."""
     references: tuple[Reference, ...]
     """Reference runs."""
     trust: Mapping[str, PathTrust]
@@ -225,9 +227,11 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
                 loss=loss, target=plan.target, method=plan.method, num_paths=plan.num_paths, seed=plan.seed
             )
             solvers = Solvers(reduced, paths, num_workers=num_solvers, run=run, files=files)
-            counts = {"num_samples": data.num, "num_samples_full": data.num_full if plan.whole_set else data.num}
-            reference_rows, corrections = _check_references(paths, solvers, simulation, phase, **counts)
-            rows = solve_whole(solvers, budgets, simulation, phase, **counts)
+            trained, full = (data.num_trained, data.num_full) if plan.whole_set else (data.num, data.num)
+            reference_rows, corrections = _check_references(
+                paths, solvers, simulation, phase, num_samples=data.num, num_samples_full=trained
+            )
+            rows = solve_whole(solvers, budgets, simulation, phase, num_samples=data.num, num_samples_full=full)
             quiet = _without_noise(budgets, rows, simulation, solvers, data, phase)
     return Prediction(
         budgets=budgets,
@@ -240,6 +244,7 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
         step_times=step_times,
         timing=Timing(timed=step_times, work=work),
         work_notes=tuple(work_notes),
+        reference_notes=data.notes if paths else (),
         references=tuple(path.reference for path in paths.values()),
         trust=trust,
         corrections=corrections,
