@@ -31,7 +31,7 @@ EDGE = 1.5
 the edge of stability: it may train, but when it reaches a loss is a matter of luck."""
 LOST = 8.0
 """The same ratio beyond which a run leaves for good: of the digits and diabetes tasks of the record, 14 of 16 runs
-between `EDGE` and this got to 0.1 of their initial loss, none of 5 beyond it did (``python -m benchmarks.accuracy``)."""
+between `EDGE` and this got to 0.1 of their initial loss, of 5 beyond it none did (`benchmarks.accuracy`)."""
 LOST_EFFECTIVE = 30.0
 """Effective rate lr/(1 − μ) over plain SGD's limit beyond which momentum does not help either: of the same runs the one
 above it (68) collapsed at 3.6 times the edge."""
