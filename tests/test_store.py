@@ -163,7 +163,7 @@ def test_an_unknown_scheme_is_a_store_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"format": 2}', '{"format": 2, "inputs": {}, "seconds": {}, "files": [{"a": 1}]}', "[" * 100_000],
+    ["", "{", "[]", '{"format": 3}', '{"format": 3, "inputs": {}, "seconds": {}, "files": [{"a": 1}]}', "[" * 100_000],
 )
 def test_an_unreadable_manifest_is_reported(tmp_path: Path, text: str) -> None:
     (tmp_path / "r").mkdir()
