@@ -40,6 +40,8 @@ from raytt.target import Target
 MOST_CANDIDATES = 64
 """In one piece of work. Candidates that step together share the reading of each minibatch's rows: measured with 4,000
 coordinates and B = 64, a step of one candidate takes 0.68 ms among 4, 0.20 ms among 32, 0.14 ms among 64 or 128."""
+NUMERICS = 2
+"""Raised with every change that moves curves, so that a run directory does not give those of an older raytt."""
 PATHS_PER_PIECE = 2
 """Sample paths in one piece of work: with 8 paths, even one batch size gives four workers something to do."""
 
@@ -265,6 +267,7 @@ class Solvers:
     def _key(self, piece: Piece, simulation: Simulation) -> str:
         return fingerprint(
             {
+                "numerics": NUMERICS,
                 "tangent": self._network_key(piece.candidates[0].optimizer),
                 "candidates": [c.sort_key() for c in piece.candidates],
                 "budgets": piece.budgets,

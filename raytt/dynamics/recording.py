@@ -6,7 +6,7 @@ Notation: M candidates, P sample paths, N training samples, T records. A row is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -25,8 +25,10 @@ Flags = NDArray[np.bool_]
 SPACING = 0.05
 """Steps between records, as a share of the steps done. Measured against a record at every step (4 paths, B = 8, with
 and without momentum, 0.5 to 0.05 of the initial loss): 95 % of the median crossings move by less than 0.15 %; with
-0.025 by less than 0.1 %, with 0.1 by 0.3 %. A record evaluates all N samples, as much work as N/(2B) steps where states
-are coordinates: with N = 500, B = 32 and 0.025, five sixths of the time went into records."""
+0.025 by less than 0.1 %, with 0.1 by 0.3 %."""
+MEASURED_SPACING = 0.2
+"""The same between records that are measured for every row (`raytt.dynamics.between`). A measurement evaluates all N
+samples, as much work as N/(2B) steps where states are coordinates: with N = 500 and B = 32, most of the time."""
 DIVERGENCE_RATIO = 1e6
 """A row whose loss exceeds this times its initial one has diverged: the same bound as for real training
 (`raytt.training`). It is generous because the linear model may come back from far when a schedule lowers the learning
@@ -48,6 +50,20 @@ def record_steps(budgets: Sequence[int]) -> Ints:
     return np.array(sorted(steps), dtype=np.int64)
 
 
+def measured_records(steps: Ints, budgets: Sequence[int]) -> Flags:
+    """Which of the records are measured for every row: the first, each candidate's last, and between them the latest
+    within `MEASURED_SPACING` of the steps done; shape (T,).
+    """
+    measured = np.isin(steps, [0, *budgets])
+    due = 0
+    for record, step in enumerate(steps):
+        following = steps[record + 1] if record + 1 < len(steps) else step
+        if measured[record] or following > due:
+            measured[record] = True
+            due = step + max(1, int(MEASURED_SPACING * step))
+    return measured
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measurements:
     """What is recorded of k rows at one moment; +inf and 0 for rows that diverged, never NaN."""
@@ -66,6 +82,11 @@ class Measurements:
     """Shape (k,)."""
     val_accuracy: Floats | None
     """Shape (k,)."""
+
+    def of(self, rows: Flags) -> Measurements:
+        """Those of some rows."""
+        chosen = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Measurements(**{name: None if values is None else values[rows] for name, values in chosen.items()})
 
     def blend(self, other: Measurements, rows: Ints, weight: Floats) -> Measurements:
         """Those of ``rows``, ``weight`` ∈ (0, 1] of the way to ``other``: losses logarithmically, accuracies
@@ -112,6 +133,7 @@ class Recorder:
         candidates: int,
         weights: Floats,
         target: Target | None,
+        measured: Flags | None = None,
         members: Flags | None = None,
     ) -> None:
         """Collect from step 0.
@@ -123,9 +145,11 @@ class Recorder:
             candidates: M.
             weights: Bootstrap weights of each path, shape (P, N).
             target: Where rows need no more steps.
+            measured: Which records are measured for every row, shape (T,); None: all.
             members: Which samples each path trains on, shape (P, N); None: all.
         """
         self.steps = steps
+        self.measured = np.ones(len(steps), dtype=bool) if measured is None else measured
         self._loss, self._target = loss, None if target is None or target.kind == "plateau" else target
         self._train_targets = tangent.train.targets
         self._val_targets = None if tangent.validation is None else tangent.validation.targets
@@ -183,25 +207,44 @@ class Recorder:
         Finished are rows that diverged, and rows that have met the target with their training loss and with its
         bootstrap resample, not necessarily at the same record.
         """
-        initial = self._curves["train_loss"][rows, paths, 0] if np.any(record) else found.train_loss
-        diverged = ~np.isfinite(found.train_loss) | (found.train_loss > DIVERGENCE_RATIO * np.maximum(initial, _TINY))
+        diverged = self._diverged(rows, paths, found, first=not np.any(record))
         for name, curve in self._curves.items():
             curve[rows, paths, record] = np.where(diverged, np.inf if "loss" in name else 0.0, getattr(found, name))
         self._last[rows, paths] = record
         if self._target is None:
             return diverged
         for name, flags in self._reached.items():
-            reached = self._target.reached(
+            # A row may be here with several records at once.
+            np.logical_or.at(flags, (rows, paths), self._arrived(name, rows, paths, found) & ~diverged)
+        reached_both = self._reached["train_loss"] & self._reached["train_loss_resampled"]
+        return np.asarray(diverged | reached_both[rows, paths])
+
+    def eventful(self, rows: Ints, paths: Ints, found: Measurements) -> Flags:
+        """Which rows, by what was measured of them after their last record, have diverged or met the target since."""
+        events = self._diverged(rows, paths, found)
+        if self._target is not None:
+            for name, flags in self._reached.items():
+                events |= self._arrived(name, rows, paths, found) & ~flags[rows, paths]
+        return events
+
+    def _diverged(self, rows: Ints, paths: Ints, found: Measurements, *, first: bool = False) -> Flags:
+        initial = found.train_loss if first else self._curves["train_loss"][rows, paths, 0]
+        return np.asarray(
+            ~np.isfinite(found.train_loss) | (found.train_loss > DIVERGENCE_RATIO * np.maximum(initial, _TINY))
+        )
+
+    def _arrived(self, name: str, rows: Ints, paths: Ints, found: Measurements) -> Flags:
+        """Whether rows are at the target, by their training loss or its resample."""
+        assert self._target is not None
+        return np.asarray(
+            self._target.reached(
                 train_loss=getattr(found, name),
                 initial_loss=self._curves[name][rows, paths, 0],
                 train_accuracy=found.train_accuracy,
                 val_loss=found.val_loss,
                 val_accuracy=found.val_accuracy,
             )
-            # A row may be here with several records at once.
-            np.logical_or.at(flags, (rows, paths), reached & ~diverged)
-        reached_both = self._reached["train_loss"] & self._reached["train_loss_resampled"]
-        return np.asarray(diverged | reached_both[rows, paths])
+        )
 
     def give_up(self, candidate: int, after: int) -> None:
         """Let all paths of a candidate that got to step ``after`` have diverged at the first record behind it."""

@@ -13,7 +13,7 @@ from raytt.candidates import Candidate
 from raytt.dynamics.curves import Curves
 from raytt.dynamics.draws import bootstrap_weights, choose_subsets
 from raytt.dynamics.network import LinearNetwork, Network, linear_network
-from raytt.dynamics.recording import Recorder, record_steps
+from raytt.dynamics.recording import Recorder, measured_records, record_steps
 from raytt.dynamics.sde import simulate_sde
 from raytt.dynamics.tangent import Tangent
 from raytt.dynamics.walk import walk
@@ -56,7 +56,8 @@ def simulate(
             budget.
         method: ``"sgd"``: the candidates' own discrete updates. ``"sde"``: the stochastic differential equation.
         full_batch: Gradient of all N samples in each step: no noise.
-        record_at: Steps to record at besides 0 and the budgets; None means `raytt.dynamics.recording.record_steps`.
+        record_at: Steps to record at besides 0 and the budgets. None means `raytt.dynamics.recording.record_steps`;
+            where a target (no plateau) says which of them matter, others are interpolated (`raytt.dynamics.between`).
         network: What is simulated: by default `linear_network` of this tangent; one that was made before (it may hold
             a Gram matrix that takes seconds), or a `PathNetwork` that begins at this tangent.
         noise_factor: ρ(B) of adamw, see `raytt.dynamics.adam`.
@@ -80,6 +81,7 @@ def simulate(
     paths = 1 if full_batch else num_paths
     steps = record_steps(budgets) if record_at is None else _steps(record_at, budgets)
     subsets = None if subset is None else choose_subsets(num_samples, subset, seed, paths)
+    sparse = record_at is None and target is not None and target.kind != "plateau" and method == "sgd"
     recorder = Recorder(
         tangent=tangent,
         loss=loss,
@@ -87,6 +89,7 @@ def simulate(
         candidates=len(candidates),
         weights=bootstrap_weights(num_samples, seed, paths),
         target=target,
+        measured=measured_records(steps, budgets) if sparse else None,
         members=None if subsets is None else _members(subsets, num_samples),
     )
     with torch.no_grad():

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from raytt.candidates import Candidate
 from raytt.dynamics.adam import AdamW
+from raytt.dynamics.between import Between
 from raytt.dynamics.draws import path_seed
 from raytt.dynamics.network import Batch, Network
-from raytt.dynamics.recording import Recorder
+from raytt.dynamics.recording import Measurements, Recorder
 from raytt.dynamics.sgd import Sgd
 from raytt.losses import Loss
 from raytt.minibatches import minibatches
@@ -111,6 +112,13 @@ def _walk(
 ) -> None:
     rows = np.arange(len(budgets))
     everything = network.full_batch()
+
+    def measure(state: Tensor, alpha: Tensor | None) -> Measurements:
+        outputs = network.outputs(state, alpha, everything)
+        return recorder.measure(outputs, network.validation_outputs(state, alpha), path)
+
+    between = Between(recorder, measure)
+    before = (0, measure(block.state, block.alpha))
     table = _rate_table(rates, rows, 0, block.state)
     step = 0
     for record, due in enumerate(recorder.steps):
@@ -119,11 +127,16 @@ def _walk(
                 table = _rate_table(rates, rows, step, block.state)
             block.step(loss, next(batches), table[step % CHUNK])
             step += 1
-        outputs = network.outputs(block.state, block.alpha, everything)
-        found = recorder.measure(outputs, network.validation_outputs(block.state, block.alpha), path)
-        finished = recorder.store(record, rows, np.full_like(rows, path), found) | (budgets[rows] <= due)
+        if not recorder.measured[record]:
+            between.keep(record, block.state, block.alpha)
+            continue
+        after = (record, before[1] if record == 0 else measure(block.state, block.alpha))
+        paths = np.full_like(rows, path)
+        between.store(rows, paths, before, after)
+        finished = recorder.store(record, rows, paths, after[1]) | (budgets[rows] <= due)
         if finished.all():
             return
+        before = (record, after[1].of(~finished))
         if finished.any():
             going = torch.as_tensor(np.flatnonzero(~finished), device=block.state.device)
             rows = rows[~finished]
