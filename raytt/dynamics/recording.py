@@ -6,7 +6,7 @@ Notation: M candidates, P sample paths, N training samples, T records. A row is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -85,8 +85,8 @@ class Measurements:
 
     def of(self, rows: Flags) -> Measurements:
         """Those of some rows."""
-        chosen = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Measurements(**{name: None if values is None else values[rows] for name, values in chosen.items()})
+        known = {f.name: values for f in fields(self) if (values := getattr(self, f.name)) is not None}
+        return replace(self, **{name: values[rows] for name, values in known.items()})
 
     def blend(self, other: Measurements, rows: Ints, weight: Floats) -> Measurements:
         """Those of ``rows``, ``weight`` ∈ (0, 1] of the way to ``other``: losses logarithmically, accuracies
