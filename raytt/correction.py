@@ -5,7 +5,11 @@ Notation: ρ loss ratio (training loss over its initial value); T(ρ) first step
 The reference run was really trained, and is also simulated like any candidate. At loss ratio ρ the simulation is off by
 the factor c(ρ) = T_real(ρ) / T_sim(ρ). A candidate's simulated time t at which its loss first fell to ρ becomes c(ρ) t:
 errors that all runs on one path share (features between two tangents, the sketch, the subsample) cancel, those of the
-candidate alone stay. Below the reference's last ratio, c stays what it was there.
+candidate alone stay.
+
+Below the ratio ρ_S at which the reference stopped nothing was measured, and the path is extrapolated. Real
+networks go on adapting to the samples that are left, in directions that the reference had no reason to take, and get
+there sooner than that: c(ρ) = c(ρ_S) (ρ/ρ_S)^`SOONER`.
 """
 
 from __future__ import annotations
@@ -23,6 +27,9 @@ FIRST_RATIO = 0.9
 """Above this, too few steps have been taken to tell."""
 ONE_STEP = 1.0
 """Added to both times: a crossing is known to a step or so, which early on is much."""
+SOONER = 0.14
+"""Exponent below the reference's end, of real training of several tasks, each left out in turn
+(``python -m benchmarks.accuracy.spread``)."""
 WIDEST = 3.0
 """A correction is at most this factor; one that would be larger says that the path is wrong."""
 
@@ -35,11 +42,8 @@ class Correction:
     """Loss ratios, falling, shape (K,), K ≥ 1."""
     factors: Floats
     """c there, shape (K,)."""
-
-    @classmethod
-    def identity(cls) -> Correction:
-        """No correction."""
-        return cls(ratios=np.ones(1), factors=np.ones(1))
+    end: float = 0.0
+    """ρ_S, the lowest ratio of the reference run; 0 where there is none."""
 
     @classmethod
     def measure(cls, steps: Floats, real: Floats, simulated_steps: Floats, simulated: Floats) -> Correction:
@@ -57,9 +61,9 @@ class Correction:
         expected = np.median(first_crossings(simulated_steps, simulated, ratios), axis=0)
         known = np.isfinite(took) & np.isfinite(expected)
         if not known.any():
-            return cls.identity()
+            return cls(ratios=np.ones(1), factors=np.ones(1), end=lowest)
         factors = np.clip((took[known] + ONE_STEP) / (expected[known] + ONE_STEP), 1.0 / WIDEST, WIDEST)
-        return cls(ratios=ratios[known], factors=factors)
+        return cls(ratios=ratios[known], factors=factors, end=lowest)
 
     def apply(self, times: Floats, losses: Floats) -> Floats:
         """Corrected times of a simulated curve, ``(T,), (P, T) -> (T,)``; never falling.
@@ -73,6 +77,8 @@ class Correction:
         ratio = np.minimum.accumulate(finite) / max(float(typical[0]), 1e-300)
         where = -np.log(np.clip(ratio, 1e-300, 1.0))
         factors = np.interp(where, -np.log(self.ratios), self.factors)
+        if self.end > 0.0:
+            factors = factors * np.exp(-SOONER * np.maximum(0.0, where + np.log(self.end)))
         return np.asarray(np.maximum.accumulate(times * factors))
 
 

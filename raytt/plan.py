@@ -48,6 +48,8 @@ class Plan:
     """Whether curves are carried over from the probed samples to the whole set."""
     stop_ratio: float | None = None
     """Loss ratio at which reference runs stop; None: as `STOP_RATIO` says."""
+    num_waypoints: int = NUM_WAYPOINTS
+    """Tangents on a reference run, besides the one at the pre-trained weights."""
 
     def stops_at(self) -> float:
         """Loss ratio at which reference runs stop."""

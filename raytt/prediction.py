@@ -30,7 +30,7 @@ from raytt.distributed.work import measure_work
 from raytt.forecast import Forecast, forecast, needs_full_batch, reaches
 from raytt.losses import as_loss
 from raytt.opening import Opened, open_data
-from raytt.plan import COST_SHARE, LEAST_STEPS, NUM_WAYPOINTS, Plan
+from raytt.plan import COST_SHARE, LEAST_STEPS, Plan
 from raytt.pricing.machine import Timing
 from raytt.pricing.step_time import StepTime
 from raytt.probe.worker import ProbeSettings
@@ -290,7 +290,7 @@ def _reference_plans(budgets: Mapping[Candidate, int], reduced: Reduced, plan: P
                 candidate=candidate,
                 seed=plan.seed,
                 stop_ratio=plan.stops_at(),
-                num_waypoints=NUM_WAYPOINTS,
+                num_waypoints=plan.num_waypoints,
                 most_steps=max(LEAST_STEPS, share) if plan.reference_steps is None else plan.reference_steps,
                 batch_sizes=tuple(sorted({c.batch_size for c in own})),
             )

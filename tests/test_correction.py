@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raytt.correction import WIDEST, Correction, first_crossings
+from raytt.correction import SOONER, WIDEST, Correction, first_crossings
 
 STEPS = np.arange(0.0, 201.0)
 
@@ -28,7 +28,7 @@ def test_a_simulation_that_is_uniformly_slow_is_mended_exactly() -> None:
     correction = Correction.measure(STEPS, real, STEPS, np.stack([simulated] * 3))
     late = correction.ratios < 0.2
     np.testing.assert_allclose(correction.factors[late], 0.75, rtol=0.01)
-    # A candidate at half the pace, with the same error in its simulation.
+    # A candidate at half the pace (and no deeper than the reference), with the same error in its simulation.
     times = correction.apply(STEPS, np.stack([np.exp(-0.015 * STEPS)] * 2))
     crossing = np.interp(np.log(10.0), 0.015 * STEPS, times)
     assert crossing == pytest.approx(np.log(10.0) / 0.02, rel=0.01)
@@ -58,3 +58,13 @@ def test_without_a_common_ratio_there_is_no_correction() -> None:
     flat = np.ones_like(STEPS)
     times = Correction.measure(STEPS, np.exp(-0.1 * STEPS), STEPS, flat[None]).apply(STEPS, flat[None])
     np.testing.assert_array_equal(times, STEPS)
+
+
+def test_below_the_end_of_the_reference_run_real_training_is_sooner() -> None:
+    """A perfect simulation of exp(−0.03 t), of which the reference run saw the first 30 steps."""
+    curve = np.exp(-0.03 * STEPS)
+    correction = Correction.measure(STEPS[:31], curve[:31], STEPS, curve[None])
+    times = correction.apply(STEPS, curve[None])
+    np.testing.assert_allclose(times[:31], STEPS[:31], rtol=1e-6)
+    depth = 0.03 * (STEPS[31:] - 30)
+    np.testing.assert_allclose(times[31:], STEPS[31:] * np.exp(-SOONER * depth), rtol=1e-6)

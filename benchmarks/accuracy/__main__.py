@@ -25,7 +25,7 @@ from raytt.spread import CALM
 from raytt.trust import EDGE, LOST
 
 from .baselines import fitted_reference, mean_eigenvalue, median_of_others, rescaled_reference
-from .measures import Measures, Pair, measure
+from .measures import Measures, Pair, measure, percent
 from .predict import THRESHOLDS, Setting, forecasts, real_crossings, run_prediction, unique
 from .record import load_rows
 from .tasks import load
@@ -175,9 +175,6 @@ def _by_edge(groups: Mapping[tuple[str, str, float], Any], edges: Mapping[Candid
 
 
 def _cells(m: Measures) -> list[str]:
-    def percent(value: float | None) -> str:
-        return "–" if value is None else "∞" if math.isinf(value) else f"{100.0 * value:.0f}"
-
     tau = "–" if m.tau is None else f"{m.tau:.2f}"
     shown = [percent(v) for v in (m.median, m.p90, m.p95, m.bias, m.within_13, m.within_20, m.coverage)]
     return [str(m.reached), *shown, str(m.never), percent(m.recall), percent(m.false_alarms), tau, percent(m.regret)]

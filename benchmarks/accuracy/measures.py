@@ -87,6 +87,11 @@ def measure(pairs: Sequence[Pair]) -> Measures:
     )
 
 
+def percent(value: float | None) -> str:
+    """For tables: in per cent; – where there is nothing to measure."""
+    return "–" if value is None else "∞" if math.isinf(value) else f"{100.0 * value:.0f}"
+
+
 def _log(pair: Pair) -> float:
     assert pair.predicted is not None
     return math.log(max(pair.predicted, 1.0) / max(pair.real, 1.0))

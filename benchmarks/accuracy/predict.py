@@ -14,7 +14,7 @@ from raytt.candidates import Candidate
 from raytt.distributed.session import WorkerResources
 from raytt.distributed.workers import Limits
 from raytt.forecast import Forecast
-from raytt.plan import Plan
+from raytt.plan import NUM_WAYPOINTS, Plan
 from raytt.prediction import Prediction, predict, reporter_of
 from raytt.store import Run
 from raytt.target import Target
@@ -37,13 +37,16 @@ class Setting:
     num_paths: int = 8
     stop_ratio: float = 0.2
     """Loss ratio at which the reference run stops."""
+    num_waypoints: int = NUM_WAYPOINTS
+    """Tangents on the reference run, besides the first."""
     whole_set: bool = True
     """Whether curves are carried over from the probed samples to the whole set."""
 
     def label(self) -> str:
         """For file names."""
         parts = [f"n{self.samples or 'all'}", f"r{self.proj_dim}", f"p{self.num_paths}", f"s{self.stop_ratio:g}"]
-        return "-".join(parts + ([] if self.reference_steps is None else [f"k{self.reference_steps}"]))
+        parts += [] if self.reference_steps is None else [f"k{self.reference_steps}"]
+        return "-".join(parts + ([] if self.num_waypoints == NUM_WAYPOINTS else [f"w{self.num_waypoints}"]))
 
 
 def unique(rows: list[dict[str, Any]]) -> list[Candidate]:
@@ -72,6 +75,7 @@ def run_prediction(
         reference_steps=setting.reference_steps,
         whole_set=setting.whole_set,
         stop_ratio=setting.stop_ratio,
+        num_waypoints=setting.num_waypoints,
     )
     task = record_task.task
     run = Run.open(folder, f"{task.name}-{setting.label()}", task_name=task.name)
