@@ -18,10 +18,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-WITHIN = 0.19
-BEYOND = 0.15
-SMALL_BATCH = 0.07
-NEAR_EDGE = 0.35
+WITHIN = 0.17
+BEYOND = 0.10
+SMALL_BATCH = 0.08
+NEAR_EDGE = 0.25
 CALM = 0.5
 """Share of the stability limit up to which a learning rate makes no difference."""
 WILD = 1.5
