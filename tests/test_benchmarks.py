@@ -10,9 +10,13 @@ import pytest
 
 from benchmarks.accuracy.baselines import fitted_reference, mean_eigenvalue, median_of_others, rescaled_reference
 from benchmarks.accuracy.measures import Pair, measure
-from benchmarks.accuracy.predict import real_crossings
+from benchmarks.accuracy.predict import Setting, real_crossings
 from benchmarks.accuracy.record import record_grid
+from benchmarks.accuracy.sensitivity import settings
+from benchmarks.accuracy.spread import Miss, deep_error, sooner
 from raytt.candidates import Candidate
+from raytt.correction import SOONER
+from raytt.spread import Regime
 
 STEPS = np.arange(0.0, 101.0)
 REFERENCE = Candidate(lr=0.01, momentum=0.9)
@@ -71,3 +75,28 @@ def test_the_grid_of_records_ends_with_the_run() -> None:
     assert grid[:7] == list(range(7))
     assert grid[-1] == 300
     assert max(b / a for a, b in pairwise(grid[6:])) < 1.21
+
+
+def test_the_exponent_beyond_the_reference_is_the_median_of_tasks_that_count_alike() -> None:
+    def miss(task: str, depth: float, raw: float) -> Miss:
+        # What is recorded was predicted with the present exponent.
+        regime = Regime(depth=depth, halvings=0.0, edge=0.1)
+        return Miss(task=task, optimizer="sgd", error=raw + SOONER * depth, regime=regime)
+
+    many = [miss("a", depth, -0.3 * depth) for depth in (0.5, 1.0, 2.0) for _ in range(50)]
+    few = [miss("b", depth, -0.1 * depth) for depth in (1.5, 2.0)]
+    inside = [miss("b", 0.0, 5.0)]
+    assert sooner(many + inside) == pytest.approx(0.3)
+    assert sooner(few) == pytest.approx(0.1)
+    # Deeper pairs say more of the exponent: those of "b" weigh 1.75 a run, those of "a" 1.17.
+    assert sooner(many + few) == pytest.approx(0.1)
+    assert deep_error(many, 0.2) == "10% (+12%)"
+    assert deep_error(many, 0.0) == "30% (+35%)"
+
+
+def test_sensitivity_changes_one_setting_at_a_time() -> None:
+    found = settings(Setting(proj_dim=2048), ["proj_dim=512", "stop_ratio=0.05"])
+    assert found["base"] == Setting(proj_dim=2048)
+    assert found["proj_dim=512"] == Setting(proj_dim=512)
+    assert found["stop_ratio=0.05"].stop_ratio == 0.05
+    assert len({setting.label() for setting in found.values()}) == 3
