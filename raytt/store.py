@@ -12,7 +12,8 @@
       ranking.json             the result
       validation.json          candidates that were really trained
 
-The manifest is replaced as a whole, so an interrupted run loses at most the file being written. Nothing is pickled.
+The manifest is replaced as a whole, so an interrupted run loses at most the files being written, or not listed yet (see
+`raytt.distributed.listing`). Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -144,9 +145,9 @@ class Run:
         self.manifest.seconds = dict(seconds)
         self._save()
 
-    def record(self, record: FileRecord) -> None:
-        """List a finished file."""
-        self.files[record.file] = record
+    def record(self, *records: FileRecord) -> None:
+        """List finished files."""
+        self.files.update({record.file: record for record in records})
         self._save()
 
     def recorded(self, file: str, made_from: str) -> FileRecord | None:

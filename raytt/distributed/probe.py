@@ -17,6 +17,7 @@ from ray.exceptions import RayError
 from raytt.data import load_batch, open_dataset
 from raytt.distributed.dispatch import as_ours, is_lost
 from raytt.distributed.files import Files
+from raytt.distributed.listing import Listing
 from raytt.distributed.process import settle
 from raytt.distributed.progress import Phase
 from raytt.distributed.session import WorkerResources
@@ -272,7 +273,7 @@ def compute(
     num_outputs: int,
     points: Mapping[str, Any] | None = None,
 ) -> None:
-    """Probe blocks and write them; what is written is recorded at once, so that an interrupted run keeps it.
+    """Probe blocks and write them; what is written is listed soon (see `Listing`): an interrupted run keeps it.
 
     Args:
         workers: Actors of `Prober`.
@@ -293,10 +294,10 @@ def compute(
         while saving:
             done, _ = ray.wait(list(saving), num_returns=1, timeout=None if wait else 0)
             if not done:
-                return
+                break
             block = saving.pop(done[0])
             try:
-                run.record(ray.get(done[0]))
+                listing.add(ray.get(done[0]))
                 phase.advance(rows=len(block.index) * num_outputs)
             except RayError as error:
                 # Rows may be lost with the node that computed them, before they are written.
@@ -304,6 +305,7 @@ def compute(
                     raise as_ours(error, f"Writing {block.file}") from None
                 phase.retried(f"Rows of {block.label} were lost with a node; they are computed again.")
                 lost.append(block)
+        listing.write_if_due()
 
     def save(number: int, receipt: str, refs: Sequence[Any]) -> None:
         _check_alike(weights == receipt)
@@ -312,15 +314,16 @@ def compute(
         collect(wait=False)
 
     todo = list(blocks)
-    try:
-        while todo:
-            items = [_probe_item(block, (points or {}).get(block.point)) for block in todo]
-            workers.run(items, num_actors=num_actors, on_done=save)
-            collect(wait=True)
-            todo, lost = lost, []
-    finally:
-        # Interrupted: what is written by now is kept.
-        collect(wait=False)
+    with Listing(run) as listing:
+        try:
+            while todo:
+                items = [_probe_item(block, (points or {}).get(block.point)) for block in todo]
+                workers.run(items, num_actors=num_actors, on_done=save, on_quiet=partial(collect, wait=False))
+                collect(wait=True)
+                todo, lost = lost, []
+        finally:
+            # Interrupted: what is written by now is kept.
+            collect(wait=False)
 
 
 def _hash_item(block: Block) -> Item:

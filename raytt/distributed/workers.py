@@ -142,7 +142,12 @@ class Workers:
         self._workers.clear()
 
     def run(
-        self, items: Sequence[Item], *, num_actors: int, on_done: Callable[[int, Any, Sequence[Any]], None]
+        self,
+        items: Sequence[Item],
+        *,
+        num_actors: int,
+        on_done: Callable[[int, Any, Sequence[Any]], None],
+        on_quiet: Callable[[], None] = lambda: None,
     ) -> None:
         """Work through all items on up to ``num_actors`` actors; those of earlier calls go on.
 
@@ -150,6 +155,7 @@ class Workers:
             items: The work.
             num_actors: Actors at a time, at most; no more than there are items are created.
             on_done: Called on the driver with an item's number, its receipt, and its remaining object refs.
+            on_quiet: Called on the driver after each second in which nothing happened.
 
         Raises:
             ResourceError: If fewer actors than the least could be placed in time.
@@ -159,6 +165,7 @@ class Workers:
         """
         self._items = items
         self._on_done = on_done
+        self._on_quiet = on_quiet
         self._waiting = deque(range(len(items)))
         self._attempts = [0] * len(items)
         self._left = len(items)
@@ -178,6 +185,8 @@ class Workers:
         """Wait for anything to happen, then give idle workers something to do."""
         pending = {worker.ready: worker for worker in self._workers if worker.ready is not None}
         done, _ = ray.wait(list(pending), num_returns=1, timeout=1.0, fetch_local=False)
+        if not done:
+            self._on_quiet()
         for ref in done:
             worker = pending[ref]
             worker.ready = None

@@ -148,10 +148,10 @@ def drive(address: str, storage: str, log: str, phase: str) -> Any:
     deadly = {"probe": 7, "reduce": 1, "reference": 1, "tangents": 4, "solve": 1}
     advances = 0
 
-    def noted(self: Run, entry: Any) -> None:
-        record(self, entry)
+    def noted(self: Run, *entries: Any) -> None:
+        record(self, *entries)
         with open(log, "a") as file:
-            file.write(f"{entry.file}\n")
+            file.writelines(f"{entry.file}\n" for entry in entries)
 
     def counted(self: progress.Phase, **options: Any) -> None:
         nonlocal advances

@@ -170,6 +170,21 @@ def test_an_interrupted_run_goes_on_where_it_was(finished: Path, tmp_path: Path)
     assert _hashes(probed) == _hashes(_probe(finished)[0])
 
 
+def test_blocks_are_listed_while_others_are_worked_on(tmp_path: Path) -> None:
+    def forward(model: nn.Module, inputs: Tensor) -> Tensor:
+        if torch.equal(inputs[0], _data()[0][16]):
+            # The last block ends once those before it are in the manifest: a killed driver would have kept them.
+            deadline = time.monotonic() + 60
+            while "train-000003.arrow" not in (tmp_path / "r" / "manifest.json").read_text():
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        outputs: Tensor = model(inputs)
+        return outputs
+
+    probed, _ = _probe(tmp_path, replace(TASK, forward=forward), limits=Limits(retries=0))
+    assert probed.computed == 5
+
+
 def test_a_block_that_keeps_failing_is_reported_with_its_samples_and_traceback(tmp_path: Path) -> None:
     tries = tmp_path / "tries"
     tries.mkdir()

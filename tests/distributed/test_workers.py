@@ -49,6 +49,10 @@ class Squarer:
     def pid(self) -> int:
         return os.getpid()
 
+    def wait_for(self, file: str) -> None:
+        while not Path(file).exists():
+            time.sleep(0.05)
+
     def square(self, x: int, trouble: str = "") -> tuple[int, Any]:
         if trouble == "die once" and _once(self._folder / f"{x}"):
             os._exit(1)
@@ -292,6 +296,22 @@ def test_actors_stay_for_further_items(tmp_path: Path) -> None:
     assert len(pids) == 9
     assert pids[0] in pids[1:]
     assert len(spawned) == 2
+
+
+def test_quiet_seconds_are_told(tmp_path: Path) -> None:
+    cls = ray.remote(Squarer)
+    quiet: list[int] = []
+    done: list[int] = []
+    item = Item(label="x", start=lambda actor: [actor.wait_for.remote(str(tmp_path / "go"))])
+
+    def on_quiet() -> None:
+        quiet.append(1)
+        (tmp_path / "go").touch()
+
+    with Workers(partial(cls.options(num_cpus=1).remote, str(tmp_path))) as workers:
+        workers.run([item], num_actors=1, on_done=lambda number, *_: done.append(number), on_quiet=on_quiet)
+    assert quiet
+    assert done == [0]
 
 
 def _free_cpus() -> float:
