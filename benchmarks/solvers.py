@@ -23,7 +23,8 @@ from raytt.examples import digits
 from raytt.forecast import forecast
 from raytt.kernel.reduction import reduce_rows
 from raytt.losses import CrossEntropy
-from raytt.probe.worker import ProbeSettings, ProbeWorker
+from raytt.probe.settings import ProbeSettings
+from raytt.probe.worker import ProbeWorker
 from raytt.target import Target
 from raytt.training import train
 

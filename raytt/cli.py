@@ -108,6 +108,7 @@ def rank(
         ),
     ] = None,
     use_gpu: Annotated[bool, typer.Option("--use-gpu", help="Give every worker a GPU.")] = False,
+    precision: options.Precision = "float32",
     address: Annotated[
         str | None,
         typer.Option(
@@ -159,6 +160,7 @@ def rank(
     import raytt
     from raytt.loading import load_task
     from raytt.pricing.terms import Terms
+    from raytt.probe.settings import as_precision
     from raytt.target import Target
 
     terms = Terms.of(
@@ -187,6 +189,7 @@ def rank(
             min_workers=min_workers,
             wait_seconds=wait_seconds,
             use_gpu=use_gpu,
+            precision=as_precision(precision),
             address=address,
             storage_path=storage_path,
             name=run_name,

@@ -128,15 +128,19 @@ def default_forward(model: nn.Module, inputs: Inputs) -> Tensor:
     return outputs
 
 
-def to_device(inputs: Inputs, device: str | torch.device, dtype: torch.dtype | None = None) -> Inputs:
-    """Inputs on ``device``; floating ones converted to ``dtype`` where one is given."""
-    if isinstance(inputs, Mapping):
-        return {k: _move(v, device, dtype) for k, v in inputs.items()}
-    return _move(inputs, device, dtype)
+def to_device(
+    inputs: Inputs, device: str | torch.device, dtype: torch.dtype | None = None, *, non_blocking: bool = False
+) -> Inputs:
+    """Inputs on ``device``; floating ones converted to ``dtype`` where one is given.
 
+    With ``non_blocking`` copies from pinned memory to a GPU are only begun: what is computed there next waits for them.
+    """
 
-def _move(tensor: Tensor, device: str | torch.device, dtype: torch.dtype | None) -> Tensor:
-    return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+    def move(tensor: Tensor) -> Tensor:
+        wanted = dtype if tensor.is_floating_point() else None
+        return tensor.to(device=device, dtype=wanted, non_blocking=non_blocking)
+
+    return {k: move(v) for k, v in inputs.items()} if isinstance(inputs, Mapping) else move(inputs)
 
 
 def choose_subsample(num_samples: int, size: int | None, seed: int) -> NDArray[np.int64]:

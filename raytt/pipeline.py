@@ -22,6 +22,7 @@ from raytt.pricing.catalog import warn_of_age
 from raytt.pricing.machine import leading, machines
 from raytt.pricing.quote import check_price
 from raytt.pricing.terms import Terms
+from raytt.probe.settings import Precision, as_precision
 from raytt.ranking import Provenance, Ranking, rank_candidates
 from raytt.reference_check import FILE as REFERENCE_FILE
 from raytt.store import Run
@@ -44,6 +45,7 @@ def rank(
     min_workers: int | None = None,
     wait_seconds: float | None = None,
     use_gpu: bool = False,
+    precision: Precision = "float32",
     resources_per_worker: Mapping[str, float] | None = None,
     address: str | None = None,
     storage_path: str | Path = "runs",
@@ -72,6 +74,8 @@ def rank(
         wait_seconds: How long to wait for resources that the cluster does not have yet, because an autoscaler adds
             them. None waits a minute for resources that are only busy, and refuses at once what is not there.
         use_gpu: Whether every probe worker gets a GPU.
+        precision: ``"float32"``, or ``"bfloat16"`` for the network's passes in the probe; per-sample gradients and
+            sketches add up in float32 either way.
         resources_per_worker: Of a probe worker, as Ray writes them; by default ``{"CPU": 1}``, with ``use_gpu`` a GPU.
         address: Ray cluster; None uses the one of this process or of ``RAY_ADDRESS``, else starts Ray on this machine.
         storage_path: Where run directories are kept: a path, or a URI such as ``s3://bucket/path``.
@@ -100,6 +104,7 @@ def rank(
     check_target(goal, loss=loss, has_validation=task.validation is not None)
     drawn = draw(search_space, num_candidates=num_candidates, seed=seed)
     worker = WorkerResources.parse(resources_per_worker, use_gpu=use_gpu)
+    precision = as_precision(precision)
     reference_steps = _check_method(drawn.candidates, method, reference_steps)
     run = Run.open(storage_path, name, task_name=task.name)
     plan = Plan(
@@ -117,6 +122,7 @@ def rank(
         num_paths=num_paths,
         method=method,
         reference_steps=reference_steps,
+        precision=precision,
     )
     with run.locked():
         reporter = reporter_of(run, progress=progress)

@@ -33,7 +33,7 @@ from raytt.opening import Opened, open_data
 from raytt.plan import COST_SHARE, LEAST_STEPS, Plan
 from raytt.pricing.machine import Timing
 from raytt.pricing.step_time import StepTime
-from raytt.probe.worker import ProbeSettings
+from raytt.probe.settings import ProbeSettings
 from raytt.reference_check import ReferenceCheck
 from raytt.store import Run
 from raytt.target import Target
@@ -134,7 +134,13 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
         reporter: Shows phases.
     """
     loss, worker = as_loss(task.loss), plan.worker
-    settings = ProbeSettings(proj_dim=plan.proj_dim, proj_seed=plan.seed, num_threads=worker.cpus, device=worker.device)
+    settings = ProbeSettings(
+        proj_dim=plan.proj_dim,
+        proj_seed=plan.seed,
+        num_threads=worker.cpus,
+        device=worker.device,
+        precision=plan.precision,
+    )
     with ExitStack() as stack:
         with reporter.phase("start", "connecting to Ray, opening the data"):
             session = stack.enter_context(connect(plan.address, shared_storage=not run.storage.is_local))

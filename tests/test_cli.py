@@ -82,6 +82,7 @@ def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> No
         "min_workers": None,
         "wait_seconds": None,
         "use_gpu": False,
+        "precision": "float32",
         "address": None,
         "storage_path": "runs",
         "usd_per_hour": None,
@@ -108,7 +109,7 @@ def test_defaults_are_those_of_the_function() -> None:
 def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) -> None:
     options = (
         "--candidates 200 --target accuracy=0.9 --seed 7 --proj-dim 128 --samples 64 --num-workers 3 --use-gpu "
-        "--min-workers 2 --wait-seconds 90 --reference-steps 0 "
+        "--precision bfloat16 --min-workers 2 --wait-seconds 90 --reference-steps 0 "
         "--address auto --storage-path there --name this --usd-per-hour 1.5 --max-epochs 2.5 --num-paths 6 "
         "--method sde --price aws:g6.xlarge --price aws:g5.xlarge:spot --gpus 1 --gpus 2 --efficiency 0.9 "
         "--seconds-per-step 32=0.1 --budget-usd 40 --deadline 12h --confidence 0.8"
@@ -126,6 +127,7 @@ def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) 
         "min_workers": 2,
         "wait_seconds": 90.0,
         "use_gpu": True,
+        "precision": "bfloat16",
         "address": "auto",
         "storage_path": "there",
         "name": "this",
@@ -177,6 +179,10 @@ def test_json_that_cannot_be_written_still_shows_the_table(
         (["rank", "nothing.py"], "Error: There is no file nothing.py"),
         (["rank", "my_task.py", "--target", "soon"], "Error: Cannot read target 'soon'"),
         (["rank", "my_task.py", "--candidates", "0"], "--candidates"),
+        (
+            ["rank", "my_task.py", "--precision", "float8"],
+            "Error: precision is 'float8'. Use one of: float32, bfloat16.",
+        ),
         (["rank", "my_task.py", "--method", "ode"], "'ode' is not"),
         (["rank"], "Missing argument"),
         (["rankk"], "No such command"),

@@ -322,6 +322,7 @@ _REFUSED: dict[str, tuple[type[raytt.RayttError], Callable[[], dict[str, Any]]]]
     "seed is -1": (raytt.InputError, lambda: {"seed": -1}),
     "max_epochs is nan": (raytt.InputError, lambda: {"max_epochs": float("nan")}),
     "Unknown method 'magic'": (raytt.InputError, lambda: {"method": "magic"}),
+    "precision is 'float8'": (raytt.InputError, lambda: {"precision": "float8"}),
     "proj_dim is 0": (raytt.InputError, lambda: {"proj_dim": 0}),
     "usd_per_hour is -1": (raytt.InputError, lambda: {"usd_per_hour": -1.0}),
     "The search space is an empty list": (raytt.InputError, lambda: {"space": []}),

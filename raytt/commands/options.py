@@ -19,6 +19,21 @@ def machine_names(incomplete: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
+def _known_precision(value: str) -> str:
+    """The value, checked here so that `raytt submit` does not send a mistake to a cluster."""
+    from raytt.probe.settings import as_precision
+
+    return as_precision(value)
+
+
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="float32|bfloat16",
+        help="Of the network's passes in the probe; what adds up does so in float32.",
+        callback=_known_precision,
+    ),
+]
 Price = Annotated[
     list[str] | None,
     typer.Option(

@@ -25,8 +25,9 @@ from raytt.distributed.workers import Item, Limits, Workers
 from raytt.errors import InputError
 from raytt.fingerprint import Fact, fingerprint, hash_arrays, hash_batch, task_facts, versions
 from raytt.model import weights_fingerprint
+from raytt.probe.settings import ProbeSettings
 from raytt.probe.sketch import CountSketch
-from raytt.probe.worker import Point, ProbeFacts, ProbeSettings, ProbeWorker
+from raytt.probe.worker import Point, ProbeFacts, ProbeWorker
 from raytt.store import Arrays, FileRecord, Run
 from raytt.task import Task
 
@@ -73,6 +74,16 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What the driver learns of a block of rows that a worker holds."""
+
+    weights: str
+    """Hash of the worker's pre-trained weights."""
+    notice: str = ""
+    """What the user must be told, empty where all went well."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Probed:
     """Sketched Jacobian rows in the run directory."""
 
@@ -87,7 +98,9 @@ class Probed:
 
 
 class Prober:
-    """A probe worker as an actor: light to create, loaded on demand, stateless between items."""
+    """A probe worker as an actor: light to create, loaded on demand, stateless between items but for how much it does
+    at a time. An actor is a process of its own, with a GPU of its own where workers have one.
+    """
 
     def __init__(self, task: Task, settings: ProbeSettings, train_index: Index, gpus: float) -> None:
         settle(threads=settings.num_threads, gpus=gpus)
@@ -96,6 +109,7 @@ class Prober:
         self._train_index = train_index
         self._datasets: dict[str, Any] = {}
         self._point = ""
+        self._told = 0
 
     def place(self) -> str:
         """Return at once, with the id of the node: the actor has its resources."""
@@ -135,8 +149,10 @@ class Prober:
         """Hashes of this worker's weights, and of the samples at ``index``."""
         return self._weights, hash_batch(*load_batch(self._task, self._datasets[split], index))
 
-    def probe(self, split: Split, index: Index, point: str = "", arrays: Arrays | None = None) -> tuple[str, Arrays]:
-        """The hash of the pre-trained weights, and the `Shard` of the samples at ``index`` as arrays.
+    def probe(
+        self, split: Split, index: Index, point: str = "", arrays: Arrays | None = None
+    ) -> tuple[Receipt, Arrays]:
+        """A receipt, and the `Shard` of the samples at ``index`` as arrays.
 
         Args:
             split: Where the samples come from.
@@ -146,12 +162,24 @@ class Prober:
         """
         self._move(point, arrays)
         shard = self._worker.probe(index, split)
-        return self._weights, {name: array for name, array in vars(shard).items() if array is not None}
+        receipt = Receipt(weights=self._weights, notice=self._notice())
+        return receipt, {name: array for name, array in vars(shard).items() if array is not None}
 
     def position(self, point: str, arrays: Arrays) -> NDArray[np.float64]:
         """Where a tangent point lies, see `ProbeWorker.position`."""
         self._move(point, arrays)
         return self._worker.position()
+
+    def _notice(self) -> str:
+        """That memory ran out since the last notice."""
+        portion = self._worker.portion
+        if portion.halvings == self._told:
+            return ""
+        self._told = portion.halvings
+        return (
+            f"the device {self._settings.device!r} of a worker ran out of memory; it goes on with {portion} at a time, "
+            "which changes the last bits of its rows."
+        )
 
     def _move(self, point: str, arrays: Arrays | None) -> None:
         if point != self._point:
@@ -307,9 +335,11 @@ def compute(
                 lost.append(block)
         listing.write_if_due()
 
-    def save(number: int, receipt: str, refs: Sequence[Any]) -> None:
-        _check_alike(weights == receipt)
+    def save(number: int, receipt: Receipt, refs: Sequence[Any]) -> None:
+        _check_alike(weights == receipt.weights)
         block = todo[number]
+        if receipt.notice:
+            phase.retried(f"{block.label}: {receipt.notice}")
         saving[files.save(block.file, refs[0], made_from=key_of(block))] = block
         collect(wait=False)
 

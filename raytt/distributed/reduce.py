@@ -27,7 +27,7 @@ from raytt.fingerprint import fingerprint
 from raytt.kernel.spectrum import Spectrum
 from raytt.kernel.statistics import Statistics
 from raytt.losses import Loss
-from raytt.probe.worker import ProbeSettings
+from raytt.probe.settings import ProbeSettings
 from raytt.store import FileRecord, Run
 
 GROUP_ROWS = 2048

@@ -62,7 +62,12 @@ class WorkerResources:
 
     @property
     def device(self) -> str:
-        """The torch device of a worker."""
+        """The torch device of a worker, one process with one network on it.
+
+        Ray starts a process per worker and shows it only the GPUs it was given, so "cuda" is one of its own: one
+        process per GPU with the default of one. With a fraction several share a GPU; of more than one the first is
+        used.
+        """
         return "cuda" if self.gpus > 0 else "cpu"
 
     def options(self) -> dict[str, Any]:

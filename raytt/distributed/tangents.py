@@ -24,7 +24,7 @@ from raytt.dynamics.tangent import Samples
 from raytt.fingerprint import fingerprint
 from raytt.kernel.statistics import statistics_of
 from raytt.losses import Loss
-from raytt.probe.worker import ProbeSettings
+from raytt.probe.settings import ProbeSettings
 from raytt.store import Arrays, FileRecord, Run
 from raytt.task import Task
 

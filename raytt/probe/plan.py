@@ -73,6 +73,38 @@ def make_plan(network: PreparedModel, inputs: Inputs, num_samples: int, budget: 
     return _verify(network, inputs, plan, reference, check, budget)
 
 
+def smaller_plan(network: PreparedModel, inputs: Inputs, plan: Plan, num_samples: int, budget: Budget) -> Plan:
+    """The same routes for smaller micro-batches: axes of samples do not depend on their number. Checked like new ones.
+
+    Args:
+        network: The network at any tangent point.
+        inputs: A micro-batch of ``num_samples`` samples.
+        plan: From `make_plan`, for more samples.
+        num_samples: n ≥ 1.
+        budget: Bounds on transients.
+    """
+    check = CountSketch(_CHECK_DIM, 0)
+    signs = _signs(num_samples, plan.num_outputs)
+    chosen = sorted({0, num_samples // 2, num_samples - 1})
+    reference = {i: _gradients(network, _run_single(network, inputs, i), signs[i], check) for i in chosen}
+    return _verify(network, inputs, replace(plan, num_samples=num_samples), reference, check, budget)
+
+
+def check_alone(network: PreparedModel, inputs: Inputs, outputs: Tensor) -> None:
+    """Hold a batch's outputs against those of its first and last sample alone, where a plan is for single samples.
+
+    Args:
+        network: The network.
+        inputs: A batch of at least two samples.
+        outputs: Its outputs, shape ``(n, C)``.
+
+    Raises:
+        InputError: If they differ: then a plan for one sample at a time, which cannot notice, would be wrong.
+    """
+    chosen = [0, len(outputs) - 1]
+    _check_coupling(outputs, {i: _run_single(network, inputs, i).detach() for i in chosen}, chosen)
+
+
 def _watch_alone(network: PreparedModel, inputs: Inputs) -> tuple[Capture, Tensor]:
     capture = Capture(network.trainable)
     with capture:
@@ -82,6 +114,8 @@ def _watch_alone(network: PreparedModel, inputs: Inputs) -> tuple[Capture, Tenso
 def _run_single(network: PreparedModel, inputs: Inputs, sample: int) -> Tensor:
     try:
         return single_outputs(network, inputs, sample)
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"The network cannot be run on a single sample ({error}), so its samples are not independent.",
@@ -184,6 +218,8 @@ def _try_spread(network: PreparedModel, inputs: Inputs, plan: Plan, outputs: Ten
         repeated, _, missed = watch(network, inputs, plan)
         scale = float(outputs.detach().abs().max())
         same = torch.allclose(repeated, outputs, rtol=0.0, atol=_tolerance(outputs.dtype) * scale)
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, ValueError, InputError):
         same, missed = False, names
     if same and not names & missed:

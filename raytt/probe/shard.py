@@ -25,6 +25,9 @@ class Shard:
     """y, shape (n,) int64 or (n, C) float32."""
     updates: NDArray[np.float32] | None = None
     """J D₀^½ D⁻¹ S of a preconditioned optimizer, whose ``rows`` are J D₀^−½ S; shape (n, C, R); None for others."""
+    halvings: NDArray[np.int64] | None = None
+    """How often the worker had computed less at a time because memory ran out, when it computed each sample, shape
+    (n,); None where it never did. Where they differ, rows of the same sample differ in their last bits."""
 
     def __post_init__(self) -> None:
         n, c, _ = self.rows.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -12,41 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raytt.data import load_batch, open_dataset, to_device
+from raytt.data import to_device
 from raytt.errors import InputError
 from raytt.losses import as_loss
 from raytt.model import PreparedModel, prepare_model
-from raytt.probe.jacobian import Plan, jacobian_rows
-from raytt.probe.layers.use import Budget
-from raytt.probe.plan import make_plan, micro_batch_size
+from raytt.probe.jacobian import Plan, Rows, jacobian_rows
+from raytt.probe.memory import Fitting, Portion
+from raytt.probe.plan import check_alone, make_plan, micro_batch_size, smaller_plan
+from raytt.probe.precision import in_precision, plain_convolutions, rounding_note
+from raytt.probe.prefetch import Feed
+from raytt.probe.reading import Cut, Reader
 from raytt.probe.reference import unflatten
+from raytt.probe.settings import ProbeSettings
 from raytt.probe.shard import Shard
 from raytt.probe.sketch import CountSketch, ScaledSketches, Sketch, project
 from raytt.task import Inputs, Task
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeSettings:
-    """How Jacobian rows are computed. All of it is part of a run's fingerprint: another value means other bits."""
-
-    proj_dim: int = 2048
-    """Sketch dimension R."""
-    proj_seed: int = 0
-    """Seed of the sketch."""
-    block_size: int = 16
-    """Samples per block, the unit of work that always gives the same bits; fewer run at a time to save memory."""
-    device: str = "cpu"
-    """Where the network runs, as torch names it."""
-    num_threads: int = 1
-    """CPU threads of torch while probing."""
-    max_chunk_bytes: int = 512 * 2**20
-    """Bound in bytes on each of the large transients: output gradients of a group of outputs (at least one output), an
-    unfolded layer input (at least one row of one sample), a tile of weight gradients (at least one weight row)."""
-
-    def __post_init__(self) -> None:
-        for name in ("proj_dim", "block_size", "num_threads", "max_chunk_bytes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, below 1.", f"Give a positive {name}.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,7 +61,13 @@ class ProbeWorker:
 
     The index of each call is cut into blocks of ``block_size`` samples from its front, each block into micro-batches of
     a fixed size; a last short one is padded by repeating samples and cut again. Calls that split an index at
-    multiples of ``block_size`` therefore give the same bits as one call, in any order and on any number of workers.
+    multiples of ``block_size`` therefore give the same bits as one call, in any order and on any number of workers of
+    the same kind. One exception: a worker whose device runs out of memory goes on with fewer samples at a time, for
+    good, and from then on its rows equal those of others to rounding only (`raytt.probe.memory`,
+    `Shard.halvings`). What it begins with follows from settings and the first samples, not from free memory.
+
+    With ``settings.precision`` "bfloat16" rows come from passes in bfloat16 (`raytt.probe.precision`); routes are
+    chosen in float32 all the same.
 
     Args:
         task: What would be trained.
@@ -108,31 +95,43 @@ class ProbeWorker:
         index = np.asarray(train_index, dtype=np.int64)
         if index.ndim != 1 or len(index) == 0:
             raise InputError(f"train_index has shape {index.shape}.", "Give at least one sample position.")
-        self._task = task
         self._settings = settings
         self._loss = as_loss(task.loss)
-        self._sources = {
-            "train": task.data if data is None else data,
-            "validation": task.validation if validation is None else validation,
-        }
-        self._datasets: dict[str, Any] = {}
+        self._reader = Reader(
+            task,
+            {
+                "train": task.data if data is None else data,
+                "validation": task.validation if validation is None else validation,
+            },
+        )
         self._plain = CountSketch(settings.proj_dim, settings.proj_seed)
         self._sketch: Sketch = self._plain
         self._common: dict[str, Tensor] | None = None
-        self._budget = Budget(max_bytes=settings.max_chunk_bytes)
-        with self._threads():
+        # Two at least: samples that influence each other must show even where they are differentiated one by one.
+        self._first = index[: max(2, settings.block_size)]
+        most = min(settings.block_size, len(index))
+        self._fitting = Fitting(Portion(num_samples=most, max_bytes=settings.max_chunk_bytes), settings.device)
+        with self._settled():
             self._network = prepare_model(task, device=settings.device)
+            self._lowered = in_precision(self._network, settings.precision, settings.device)
             self._anchor = {name: p.detach().clone() for name, p in self._network.trainable.items()}
             self._load(weights or {})
-            self._plan = self._choose_routes(index[: settings.block_size])
+            self._plan = self._fitting.finish(self._choose_routes)
+        self._fitting.limit(self._plan.num_samples)
+        self._plans = {self._plan.num_samples: self._plan}
 
     @property
     def network(self) -> PreparedModel:
         """The network that is probed."""
         return self._network
 
+    @property
+    def portion(self) -> Portion:
+        """How much is computed at a time."""
+        return self._fitting.portion
+
     def facts(self) -> ProbeFacts:
-        """Sizes and notes."""
+        """Sizes and notes; in lower precision with what it changes on the first samples."""
         notes = list(self._network.notes)
         if self._plan.generic:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(self._plan.generic.items())[:3])
@@ -141,6 +140,9 @@ class ProbeWorker:
                 f"{len(self._plan.generic)} of {len(self._network.trainable)} parameters take the slower "
                 f"sample-by-sample route ({reasons}{more})."
             )
+        if self._settings.precision != "float32":
+            with self._settled():
+                notes.append(self._fitting.finish(self._note_rounding))
         return ProbeFacts(
             num_outputs=self._plan.num_outputs,
             num_params=self._network.num_params,
@@ -183,29 +185,21 @@ class ProbeWorker:
             raise InputError(f"The index has shape {positions.shape}.", "Give at least one sample position.")
         n, C, R = len(positions), self._plan.num_outputs, self._sketch.proj_dim
         outputs, rows = np.empty((n, C), np.float32), np.empty((n, C, R), np.float32)
-        radial = np.empty((n, C), np.float32)
+        radial, halvings = np.empty((n, C), np.float32), np.zeros(n, np.int64)
         targets = []
-        with self._threads():
-            for part in self._parts(n):
-                block = positions[part]
-                inputs, labels = self._batch(split, block, self._plan.num_samples)
-                result = jacobian_rows(
-                    self._network,
-                    inputs,
-                    self._plan,
-                    self._sketch,
-                    self._budget,
-                    anchor=self._anchor,
-                    count=len(block),
-                )
-                _check_finite("outputs", result.outputs, block)
-                _check_finite("gradients", result.rows, block)
-                _check_finite("gradients", result.radial, block)
-                self._loss.check(result.outputs.cpu(), labels)
-                outputs[part] = result.outputs.float().cpu().numpy()
-                rows[part] = result.rows.float().cpu().numpy()
-                radial[part] = result.radial.float().cpu().numpy()
+        start = 0
+        with self._settled(), Feed(partial(self._reader.read, split, positions), self._settings.device) as feed:
+            while start < n:
+                portion = self._fitting.portion
+                found = self._fitting.attempt(partial(self._compute, feed, positions, start))
+                if found is None:
+                    continue
+                result, labels = found
+                part = slice(start, start + len(labels))
+                outputs[part], rows[part], radial[part] = result.outputs, result.rows, result.radial
+                halvings[part] = portion.halvings
                 targets.append(labels.numpy())
+                start = part.stop
         first = self._settings.proj_dim
         return Shard(
             index=positions,
@@ -214,37 +208,65 @@ class ProbeWorker:
             radial=radial,
             targets=np.concatenate(targets),
             updates=np.ascontiguousarray(rows[..., first:]) if first < R else None,
+            halvings=halvings if halvings.any() else None,
         )
 
-    def _parts(self, count: int) -> Iterator[slice]:
-        """Micro-batches of ``count`` samples; none reaches across the end of a block."""
-        for start in range(0, count, self._settings.block_size):
-            stop = min(start + self._settings.block_size, count)
-            for first in range(start, stop, self._plan.num_samples):
-                yield slice(first, min(first + self._plan.num_samples, stop))
+    def _compute(self, feed: Feed, positions: NDArray[np.int64], start: int, portion: Portion) -> tuple[Rows, Tensor]:
+        """Rows of the micro-batch that begins at ``start`` and its targets, on the host."""
+        count, size, block_size = len(positions), portion.num_samples, self._settings.block_size
+        cut = Cut.at(start, count, size, block_size)
+        following = Cut.at(cut.stop, count, size, block_size) if cut.stop < count else None
+        inputs, labels = feed.get(cut, following)
+        block = positions[cut.start : cut.stop]
+        result = jacobian_rows(
+            self._lowered,
+            inputs,
+            self._plan_for(portion, inputs),
+            self._sketch,
+            portion.budget,
+            anchor=self._anchor,
+            count=len(block),
+        )
+        _check_finite("outputs", result.outputs, block)
+        _check_finite("gradients", result.rows, block)
+        _check_finite("gradients", result.radial, block)
+        outputs, rows, radial = (t.float().cpu() for t in (result.outputs, result.rows, result.radial))
+        self._loss.check(outputs, labels)
+        return Rows(outputs=outputs, rows=rows, radial=radial), labels
 
-    def _batch(self, split: str, block: NDArray[np.int64], size: int) -> tuple[Inputs, Tensor]:
-        """Inputs of ``size`` samples on the device, those of the block repeated; and the targets of the block."""
-        if split not in self._datasets:
-            source = self._sources.get(split)
-            if source is None:
-                raise InputError(f"Task {self._task.name!r} has no {split} data.", "Give it to Task.")
-            self._datasets[split] = open_dataset(source, self._task)
-        inputs, targets = load_batch(self._task, self._datasets[split], np.resize(block, size))
-        labels = targets[: len(block)]
-        labels = labels.to(torch.float32) if labels.is_floating_point() else labels.to(torch.int64)
+    def _first_inputs(self, count: int) -> tuple[Inputs, Tensor]:
+        """The first samples, on the device, and their targets."""
+        inputs, labels = self._reader.read("train", self._first, Cut(0, count, count))
         return to_device(inputs, self._settings.device), labels
 
-    def _choose_routes(self, block: NDArray[np.int64]) -> Plan:
-        inputs, labels = self._batch("train", block, len(block))
+    def _choose_routes(self, portion: Portion) -> Plan:
+        seen = self._first[: max(2, portion.num_samples)]
+        inputs, labels = self._first_inputs(len(seen))
         with torch.no_grad():
             outputs = self._network.forward(self._network.module, inputs)
-        if outputs.ndim == 2 and len(outputs) == len(block):
-            _check_finite("outputs", outputs, block)
+        if outputs.ndim == 2 and len(outputs) == len(seen):
+            _check_finite("outputs", outputs, seen)
         self._loss.check(outputs.cpu(), labels)
-        size = micro_batch_size(self._network, inputs, len(block), self._budget)
-        inputs, _ = self._batch("train", block[:size], size)
-        return make_plan(self._network, inputs, size, self._budget)
+        size = micro_batch_size(self._network, inputs, portion.num_samples, portion.budget)
+        plan = make_plan(self._network, self._first_inputs(size)[0], size, portion.budget)
+        if size == 1 < len(seen):
+            check_alone(self._network, inputs, outputs)
+        return plan
+
+    def _plan_for(self, portion: Portion, inputs: Inputs) -> Plan:
+        size = portion.num_samples
+        if size not in self._plans:
+            self._plans[size] = smaller_plan(self._network, inputs, self._plan, size, portion.budget)
+        return self._plans[size]
+
+    def _note_rounding(self, portion: Portion) -> str:
+        inputs, _ = self._first_inputs(portion.num_samples)
+        plan = self._plan_for(portion, inputs)
+        exact, rough = (
+            jacobian_rows(network, inputs, plan, self._sketch, portion.budget)
+            for network in (self._network, self._lowered)
+        )
+        return rounding_note(exact, rough)
 
     def _load(self, weights: Mapping[str, Tensor]) -> None:
         unknown = sorted(set(weights) - set(self._network.trainable))
@@ -255,11 +277,12 @@ class ProbeWorker:
                 self._network.trainable[name].copy_(tensor)
 
     @contextmanager
-    def _threads(self) -> Iterator[None]:
+    def _settled(self) -> Iterator[None]:
         before = torch.get_num_threads()
         torch.set_num_threads(self._settings.num_threads)
         try:
-            yield
+            with plain_convolutions(self._settings.device):
+                yield
         finally:
             torch.set_num_threads(before)
 

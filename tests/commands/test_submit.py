@@ -113,6 +113,7 @@ def test_a_module_comes_from_here_or_from_the_cluster(here: Path) -> None:
         ("mine/my task.py", ["--storage-path", "runs"], {}, "temporary directory"),
         ("mine/my task.py", ["--address", "auto"], {}, "--json and --address"),
         ("mine/my task.py", ["--json", "x"], {}, "--json and --address"),
+        ("mine/my task.py", ["--precision", "float8"], {}, "precision is 'float8'"),
         ("mine/my task.py", [], {"working_dir": Path("/usr")}, "does not lie within"),
         ("mine/my task.py", [], {"env": ["RAYTT_NO_SUCH"]}, "no such variable"),
         ("mine/my task.py", [], {"env": ["=hidden"]}, "something else than KEY"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import linecache
 import os
 import shutil
@@ -8,7 +9,7 @@ import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ from raytt.distributed.progress import Phase
 from raytt.distributed.session import Session, WorkerResources
 from raytt.distributed.workers import Limits
 from raytt.errors import InputError, StoreError, WorkerError
-from raytt.probe.worker import ProbeSettings, ProbeWorker
+from raytt.probe.settings import ProbeSettings
+from raytt.probe.worker import ProbeWorker
 from raytt.store import Run
 from raytt.task import Task
 
@@ -68,6 +70,7 @@ def _probe(
     validation: bool = False,
     index: Any = INDEX,
     limits: Limits | None = None,
+    stream: TextIO | None = None,
 ) -> tuple[Probed, Run]:
     run = Run.open(folder, "r", task_name="t")
     with shipping.by_value(task):
@@ -81,7 +84,7 @@ def _probe(
             num_workers=num_workers,
             run=run,
             files=Files(Session(started_here=False, is_client=False), run.storage, _clerk()),
-            phase=Phase("probe", "", None),
+            phase=Phase("probe", "", stream),
             limits=limits,
         )
     return probed, run
@@ -221,6 +224,7 @@ def test_a_damaged_shard_is_probed_again(finished: Path) -> None:
 
 _CHANGED: dict[str, dict[str, Any]] = {
     "proj_dim: 32 → 64": {"settings": replace(SETTINGS, proj_dim=64)},
+    'precision: "float32" → "bfloat16"': {"settings": replace(SETTINGS, precision="bfloat16")},
     "proj_seed: 7 → 8": {"settings": replace(SETTINGS, proj_seed=8)},
     "weights: ": {"task": replace(TASK, model=lambda: _network(1))},
     "data: ": {"task": replace(TASK, data=lambda: _data(3))},
@@ -285,6 +289,29 @@ def test_a_factory_that_differs_between_workers_is_noticed(tmp_path: Path) -> No
     task = replace(TASK, model=model, collate=collate)
     with pytest.raises(InputError, match="does not give the same weights on every call"):
         _probe(tmp_path, task, num_workers=4, settings=replace(SETTINGS, block_size=1))
+
+
+def test_memory_that_runs_out_on_a_worker_is_told_and_recorded(finished: Path, tmp_path: Path) -> None:
+    def forward(model: nn.Module, inputs: Tensor) -> Tensor:
+        # The plan is made on the first block; in the second there is room for two samples.
+        if len(inputs) > 2 and torch.equal(inputs[0], _data()[0][4]):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        outputs: Tensor = model(inputs)
+        return outputs
+
+    told = io.StringIO()
+    disturbed, run = _probe(tmp_path, replace(TASK, forward=forward), stream=told)
+    assert told.getvalue() == (
+        "  probe  train samples 4…7: the device 'cpu' of a worker ran out of memory; it goes on with 2 samples with "
+        "transients of at most 256 MiB at a time, which changes the last bits of its rows.\n"
+    )
+    found = [run.storage.read_arrays(record) for record in disturbed.shards["train"]]
+    assert "halvings" not in found[0]
+    assert [shard["halvings"].tolist() for shard in found[1:]] == [[2] * len(shard["rows"]) for shard in found[1:]]
+    probed, run = _probe(finished)
+    for shard, record in zip(found, probed.shards["train"], strict=True):
+        rows = run.storage.read_arrays(record)["rows"]
+        np.testing.assert_allclose(shard["rows"], rows, rtol=1e-5, atol=2e-6 * np.abs(rows).max())
 
 
 def _vanish(*_: Any) -> None:

@@ -21,7 +21,8 @@ from raytt.errors import InputError
 from raytt.kernel.spectrum import spectrum_from_gram
 from raytt.kernel.statistics import statistics_of
 from raytt.losses import CrossEntropy, CustomLoss
-from raytt.probe.worker import ProbeFacts, ProbeSettings
+from raytt.probe.settings import ProbeSettings
+from raytt.probe.worker import ProbeFacts
 from raytt.store import Arrays, Run
 
 pytestmark = pytest.mark.usefixtures("ray_session")

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from raytt.candidates import Candidate
 from raytt.errors import InputError
 from raytt.probe.reference import ReferenceRun, common_scale, noise_factor, run_reference, unflatten
+from raytt.probe.settings import ProbeSettings
 from raytt.probe.sketch import CountSketch, project
-from raytt.probe.worker import Point, ProbeSettings, ProbeWorker
+from raytt.probe.worker import Point, ProbeWorker
 from raytt.task import Task
 from raytt.training import train
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from raytt.errors import InputError
 from raytt.model import prepare_model
+from raytt.probe.settings import ProbeSettings
 from raytt.probe.shard import Shard
 from raytt.probe.sketch import CountSketch, project
-from raytt.probe.worker import ProbeSettings, ProbeWorker
+from raytt.probe.worker import ProbeWorker
 from raytt.task import Task
 
 NUM = 23

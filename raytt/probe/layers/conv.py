@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from raytt.probe.layers.linear import Locate
 from raytt.probe.layers.outer import contract_outer
-from raytt.probe.layers.use import Budget, Emit, Layout, Segment, Use
+from raytt.probe.layers.use import Budget, Emit, Layout, Segment, Use, widen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class ConvUse(Use):
             return self.fold(spread, layout, num_samples)
         g = self._geometry
         convolve = _FUNCTIONS[len(g.kernel)]
-        out = convolve(self._padded(), self.weight.of(weights), bias, g.stride, 0, g.dilation, g.groups)
+        out = convolve(widen(self._padded()), self.weight.of(weights), bias, g.stride, 0, g.dilation, g.groups)
         return self.fold(out, layout, num_samples)
 
     def _padded(self) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from raytt.probe.layers.outer import contract_outer
-from raytt.probe.layers.use import Budget, Emit, Layout, Segment, Use
+from raytt.probe.layers.use import Budget, Emit, Layout, Segment, Use, widen
 
 Locate = Callable[[object], Segment | None]
 """The trainable segment that an argument is, or None."""
@@ -45,7 +45,7 @@ class LinearUse(Use):
     def value(self, weights: Mapping[str, Tensor], layout: Layout, num_samples: int) -> Tensor:
         bias = None if self.bias is None else self.bias.of(weights)
         if self.weight is not None:
-            return self.fold(functional.linear(self._x, self.weight.of(weights), bias), layout, num_samples)
+            return self.fold(functional.linear(widen(self._x), self.weight.of(weights), bias), layout, num_samples)
         assert bias is not None
         return self.fold(bias.expand(*self._x.shape[:-1], self._num_outputs), layout, num_samples)
 
@@ -92,7 +92,7 @@ class MatmulUse(Use):
         if self.weight is None:
             assert bias is not None
             return self.fold(bias, layout, num_samples)
-        product = self._x @ self.weight.of(weights)
+        product = widen(self._x) @ self.weight.of(weights)
         return self.fold(product if bias is None else product + bias, layout, num_samples)
 
 

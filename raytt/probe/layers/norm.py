@@ -1,6 +1,7 @@
 """Scale and shift of batch (with stored statistics), layer, group, instance and root-mean-square norms.
 
-Each norm is out = x̂ ⊙ w + b; x̂ comes from the very same function without w and b.
+Each norm is out = x̂ ⊙ w + b; x̂ comes from the very same function without w and b,
+at least in float32.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from raytt.probe.layers.elementwise import ElementwiseUse, pad_shape
 from raytt.probe.layers.linear import Locate
-from raytt.probe.layers.use import Segment, Use
+from raytt.probe.layers.use import Segment, Use, widen
 
 
 def batch_norm(
@@ -34,7 +35,8 @@ def batch_norm(
     x = input.detach()
 
     def normalized() -> Tensor:
-        return torch.batch_norm(x, None, None, running_mean, running_var, False, momentum, eps, cudnn_enabled)
+        mean, var = (None if s is None else widen(s) for s in (running_mean, running_var))
+        return torch.batch_norm(widen(x), None, None, mean, var, False, momentum, eps, cudnn_enabled)
 
     return _per_channel(out, normalized, locate(weight), locate(bias))
 
@@ -58,7 +60,7 @@ def instance_norm(
     x = input.detach()
 
     def normalized() -> Tensor:
-        return torch.instance_norm(x, None, None, None, None, use_input_stats, momentum, eps, cudnn_enabled)
+        return torch.instance_norm(widen(x), None, None, None, None, use_input_stats, momentum, eps, cudnn_enabled)
 
     return _per_channel(out, normalized, locate(weight), locate(bias))
 
@@ -77,7 +79,7 @@ def group_norm(
     x = input.detach()
 
     def normalized() -> Tensor:
-        return torch.group_norm(x, num_groups, None, None, eps, cudnn_enabled)
+        return torch.group_norm(widen(x), num_groups, None, None, eps, cudnn_enabled)
 
     return _per_channel(out, normalized, locate(weight), locate(bias))
 
@@ -96,7 +98,7 @@ def layer_norm(
     x = input.detach()
 
     def normalized() -> Tensor:
-        return torch.layer_norm(x, normalized_shape, None, None, eps, cudnn_enable)
+        return torch.layer_norm(widen(x), normalized_shape, None, None, eps, cudnn_enable)
 
     shape = pad_shape(torch.Size(normalized_shape), out.ndim)
     return ElementwiseUse("norm", out, normalized, shape, locate(weight), locate(bias))
@@ -114,7 +116,7 @@ def rms_norm(
     x = input.detach()
 
     def normalized() -> Tensor:
-        return torch.rms_norm(x, normalized_shape, None, eps)
+        return torch.rms_norm(widen(x), normalized_shape, None, eps)
 
     shape = pad_shape(torch.Size(normalized_shape), out.ndim)
     return ElementwiseUse("norm", out, normalized, shape, locate(weight), None)

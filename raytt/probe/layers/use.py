@@ -25,6 +25,11 @@ Site = tuple[str, ...]
 """Identifies a use from one forward pass to the next: kind of operation, parameters, number of its occurrence."""
 
 
+def widen(tensor: Tensor) -> Tensor:
+    """The tensor in float32 where its own type is narrower: what adds up must not add up in 16 bits."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Segment:
     """Consecutive coordinates of a parameter, used as a tensor of some shape."""
@@ -37,8 +42,9 @@ class Segment:
     """Shape in which the operation sees it."""
 
     def of(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """The same coordinates of other weights, in this shape."""
-        return weights[self.name].detach().reshape(-1)[self.start : self.start + self.shape.numel()].view(self.shape)
+        """The same coordinates of other weights, in this shape, at least in float32."""
+        flat = weights[self.name].detach().reshape(-1)[self.start : self.start + self.shape.numel()]
+        return widen(flat.view(self.shape))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,4 +141,7 @@ class Use(ABC):
 
     @abstractmethod
     def value(self, weights: Mapping[str, Tensor], layout: Layout, num_samples: int) -> Tensor:
-        """The part of the result that is linear in the segments, at other weights w: A(x) w, folded."""
+        """The part of the result that is linear in the segments, at other weights w: A(x) w, folded.
+
+        At least in float32, whatever the network's own precision.
+        """
