@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.accuracy.baselines import fitted_reference, mean_eigenvalue, median_of_others, rescaled_reference
 from benchmarks.accuracy.measures import Pair, measure
-from benchmarks.accuracy.predict import Setting, real_crossings
+from benchmarks.accuracy.predict import Setting, real_arrival, real_crossings
 from benchmarks.accuracy.record import record_grid
 from benchmarks.accuracy.sensitivity import settings
 from benchmarks.accuracy.spread import Miss, deep_error, sooner
@@ -68,6 +68,13 @@ def test_real_crossings_are_log_linear() -> None:
     found = real_crossings(row)
     assert found[0] == pytest.approx(10 + 10 * math.log(0.6 / 0.5) / math.log(0.6 / 0.15))
     assert found[3] == math.inf
+
+
+def test_real_arrivals_are_linear_in_accuracy() -> None:
+    row = {"steps": [0, 10, 20, 30], "val_accuracy": [0.1, 0.5, 0.9, 0.7]}
+    assert real_arrival(row, 0.6) == pytest.approx(12.5)
+    assert real_arrival(row, 0.05) == 0.0
+    assert real_arrival(row, 0.95) == math.inf
 
 
 def test_the_grid_of_records_ends_with_the_run() -> None:

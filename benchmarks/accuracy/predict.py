@@ -41,12 +41,21 @@ class Setting:
     """Tangents on the reference run, besides the first."""
     whole_set: bool = True
     """Whether curves are carried over from the probed samples to the whole set."""
+    val_accuracy: float | None = None
+    """Target of the simulations; None: the last of the loss ratios."""
 
     def label(self) -> str:
         """For file names."""
         parts = [f"n{self.samples or 'all'}", f"r{self.proj_dim}", f"p{self.num_paths}", f"s{self.stop_ratio:g}"]
         parts += [] if self.reference_steps is None else [f"k{self.reference_steps}"]
-        return "-".join(parts + ([] if self.num_waypoints == NUM_WAYPOINTS else [f"w{self.num_waypoints}"]))
+        parts += [] if self.num_waypoints == NUM_WAYPOINTS else [f"w{self.num_waypoints}"]
+        return "-".join(parts + ([] if self.val_accuracy is None else [f"v{self.val_accuracy:g}"]))
+
+    def target(self) -> Target:
+        """To which candidates are simulated."""
+        if self.val_accuracy is None:
+            return Target(kind="loss_ratio", value=THRESHOLDS[-1])
+        return Target(kind="val_accuracy", value=self.val_accuracy)
 
 
 def unique(rows: list[dict[str, Any]]) -> list[Candidate]:
@@ -59,7 +68,7 @@ def run_prediction(
 ) -> tuple[Prediction, Mapping[str, float]]:
     """Predict all candidates; gives the prediction and the seconds of its phases."""
     plan = Plan(
-        target=Target(kind="loss_ratio", value=THRESHOLDS[-1]),
+        target=setting.target(),
         seed=SEED,
         proj_dim=setting.proj_dim,
         samples=setting.samples,
@@ -88,6 +97,19 @@ def forecasts(prediction: Prediction, *, corrected: bool) -> dict[float, dict[Ca
     return {
         ratio: prediction.forecasts(Target(kind="loss_ratio", value=ratio), corrected=corrected) for ratio in THRESHOLDS
     }
+
+
+def real_arrival(row: dict[str, Any], val_accuracy: float) -> float:
+    """First step at which a real run has that validation accuracy, linear between records; +inf if never."""
+    found = np.asarray(row["val_accuracy"])
+    above = np.flatnonzero(found >= val_accuracy)
+    if len(above) == 0:
+        return float("inf")
+    i = int(above[0])
+    if i == 0:
+        return 0.0
+    share = (val_accuracy - found[i - 1]) / (found[i] - found[i - 1])
+    return float(row["steps"][i - 1] + share * (row["steps"][i] - row["steps"][i - 1]))
 
 
 def real_crossings(row: dict[str, Any]) -> list[float]:

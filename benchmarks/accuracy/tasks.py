@@ -32,6 +32,8 @@ class RecordTask:
     """The same for AdamW."""
     max_steps: int
     """Steps after which a run at the scale above is given up; slower configurations get more (see `configurations`)."""
+    val_accuracy: float | None = None
+    """Validation accuracy that is a target too: most runs that train get there; None without accuracies."""
     eval_samples: int | None = None
     """Training samples on which the real training loss is evaluated; None: all."""
 
@@ -80,6 +82,7 @@ def fashion5() -> RecordTask:
         sgd_lr=0.002,
         adamw_lr=2e-4,
         max_steps=500,
+        val_accuracy=0.8,
     )
 
 
@@ -96,20 +99,21 @@ def fashion10() -> RecordTask:
         sgd_lr=0.002,
         adamw_lr=2e-4,
         max_steps=800,
+        val_accuracy=0.75,
         eval_samples=2000,
     )
 
 
 def digits() -> RecordTask:
     """The embedded image example."""
-    return RecordTask(task=digits_example.task, sgd_lr=0.002, adamw_lr=2e-4, max_steps=600)
+    return RecordTask(task=digits_example.task, sgd_lr=0.002, adamw_lr=2e-4, max_steps=600, val_accuracy=0.8)
 
 
 def docstrings() -> RecordTask:
     """The embedded text example."""
     from raytt.examples import docstrings as example
 
-    return RecordTask(task=example.task, sgd_lr=0.03, adamw_lr=1e-4, max_steps=300)
+    return RecordTask(task=example.task, sgd_lr=0.03, adamw_lr=1e-4, max_steps=300, val_accuracy=0.7)
 
 
 class _Diabetes(nn.Module):
