@@ -9,7 +9,10 @@ candidate alone stay.
 
 Below the ratio ρ_S at which the reference stopped nothing was measured, and the path is extrapolated. Real
 networks go on adapting to the samples that are left, in directions that the reference had no reason to take, and get
-there sooner than that: c(ρ) = c(ρ_S) (ρ/ρ_S)^`SOONER`.
+there sooner than that: c(ρ) = c(ρ_S) (ρ/ρ_S)^`SOONER`. Not so where only some of the training samples were probed: few
+samples are learned by heart too soon, which `raytt.whole` mends in part, and both nearly cancel (measured on the digits
+task of the record with 128 of 400 samples: at 0.05 of the initial loss predictions are 20 % (AdamW) and 15 % (SGD) too
+short without the exponent, 36 % and 31 % with it).
 """
 
 from __future__ import annotations
@@ -43,10 +46,12 @@ class Correction:
     factors: Floats
     """c there, shape (K,)."""
     end: float = 0.0
-    """ρ_S, the lowest ratio of the reference run; 0 where there is none."""
+    """ρ_S, the lowest ratio of the reference run, below which `SOONER` holds; 0: nowhere."""
 
     @classmethod
-    def measure(cls, steps: Floats, real: Floats, simulated_steps: Floats, simulated: Floats) -> Correction:
+    def measure(
+        cls, steps: Floats, real: Floats, simulated_steps: Floats, simulated: Floats, *, all_samples: bool = True
+    ) -> Correction:
         """C from the reference's real and simulated losses.
 
         Args:
@@ -54,16 +59,18 @@ class Correction:
             real: Real losses, shape (T,).
             simulated_steps: Of the simulated losses, shape (U,).
             simulated: Simulated losses of several sample paths, shape (P, U).
+            all_samples: Whether all training samples were probed.
         """
         lowest = float(np.min(real) / real[0])
         ratios = np.geomspace(FIRST_RATIO, min(lowest * 1.001, FIRST_RATIO), LEVELS)
         took = first_crossings(steps, real[None], ratios)[0]
         expected = np.median(first_crossings(simulated_steps, simulated, ratios), axis=0)
         known = np.isfinite(took) & np.isfinite(expected)
+        end = lowest if all_samples else 0.0
         if not known.any():
-            return cls(ratios=np.ones(1), factors=np.ones(1), end=lowest)
+            return cls(ratios=np.ones(1), factors=np.ones(1), end=end)
         factors = np.clip((took[known] + ONE_STEP) / (expected[known] + ONE_STEP), 1.0 / WIDEST, WIDEST)
-        return cls(ratios=ratios[known], factors=factors, end=lowest)
+        return cls(ratios=ratios[known], factors=factors, end=end)
 
     def apply(self, times: Floats, losses: Floats) -> Floats:
         """Corrected times of a simulated curve, ``(T,), (P, T) -> (T,)``; never falling.

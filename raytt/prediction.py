@@ -305,7 +305,13 @@ def _reference_plans(budgets: Mapping[Candidate, int], reduced: Reduced, plan: P
 
 
 def _check_references(
-    paths: Mapping[str, PathTangents], solvers: Solvers, simulation: Simulation, phase: Phase, **counts: int
+    paths: Mapping[str, PathTangents],
+    solvers: Solvers,
+    simulation: Simulation,
+    phase: Phase,
+    *,
+    num_samples: int,
+    num_samples_full: int,
 ) -> tuple[dict[str, Row], dict[str, Correction]]:
     """Simulate each reference run on its own path, and measure how far off that is."""
     rows: dict[str, Row] = {}
@@ -315,10 +321,21 @@ def _check_references(
         ratio = float(reference.losses.min() / reference.losses[0])
         goal = Target(kind="loss_ratio", value=min(0.99, 0.7 * ratio))
         steps = {reference.candidate: max(10, 3 * int(reference.steps[-1]))}
-        row = solve_whole(solvers, steps, replace(simulation, target=goal), phase, **counts)[reference.candidate]
-        rows[family] = row
+        found = solve_whole(
+            solvers,
+            steps,
+            replace(simulation, target=goal),
+            phase,
+            num_samples=num_samples,
+            num_samples_full=num_samples_full,
+        )
+        rows[family] = row = found[reference.candidate]
         corrections[family] = Correction.measure(
-            reference.steps.astype(np.float64), reference.losses, row.curves.steps, row.curves.train_loss[row.number]
+            reference.steps.astype(np.float64),
+            reference.losses,
+            row.curves.steps,
+            row.curves.train_loss[row.number],
+            all_samples=num_samples == num_samples_full,
         )
     return rows, corrections
 

@@ -68,3 +68,9 @@ def test_below_the_end_of_the_reference_run_real_training_is_sooner() -> None:
     np.testing.assert_allclose(times[:31], STEPS[:31], rtol=1e-6)
     depth = 0.03 * (STEPS[31:] - 30)
     np.testing.assert_allclose(times[31:], STEPS[31:] * np.exp(-SOONER * depth), rtol=1e-6)
+
+
+def test_a_subsample_is_not_taken_to_be_slow_beyond_the_reference() -> None:
+    curve = np.exp(-0.03 * STEPS)
+    correction = Correction.measure(STEPS[:31], curve[:31], STEPS, curve[None], all_samples=False)
+    np.testing.assert_allclose(correction.apply(STEPS, curve[None]), STEPS, rtol=1e-6)
