@@ -251,11 +251,13 @@ def main() -> None:
     header = ["task", "samples probed", "reference runs", "seed-to-seed spread (median)", "64 candidates: saved ×"]
     body += table(header, facts) + "\n"
     command = f"python -m benchmarks.accuracy --tasks {arguments.tasks}"
+    name = f"accuracy-{arguments.tasks.replace(',', '-')}"
     if arguments.samples is not None:
         command += f" --samples {arguments.samples}"
+        name += f"-n{arguments.samples}"
     command += f" --stop {arguments.stop:g}"
     write(
-        f"accuracy-{arguments.tasks.replace(',', '-')}-stop-{arguments.stop:g}",
+        f"{name}-stop-{arguments.stop:g}",
         command,
         body,
         figures=_plain(figures),
