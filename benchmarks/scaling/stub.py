@@ -24,7 +24,7 @@ import ray
 
 from benchmarks.scaling.work import Index, interleaved, warm_up
 from raytt.distributed.files import Files
-from raytt.distributed.probe import Block, compute
+from raytt.distributed.probe import Block, Receipt, compute
 from raytt.distributed.progress import Phase
 from raytt.distributed.session import WorkerResources, connect
 from raytt.distributed.workers import Item, Workers
@@ -52,9 +52,9 @@ class Stub:
     def load(self) -> None:
         """Nothing."""
 
-    def probe(self, split: str, index: Index, point: str = "", arrays: Any = None) -> tuple[str, Arrays]:
-        """Hash of the weights and arrays of a shard."""
-        return WEIGHTS, self._arrays
+    def probe(self, split: str, index: Index, point: str = "", arrays: Any = None) -> tuple[Receipt, Arrays]:
+        """A receipt and the arrays of a shard."""
+        return Receipt(weights=WEIGHTS), self._arrays
 
 
 def measure(counts: Sequence[int], *, shards: int, long: int, kib: int, repeats: int) -> dict[str, Any]:
