@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from raytt.candidates import Candidate
 from raytt.data import choose_subsample
 from raytt.distributed import ray_data
-from raytt.distributed.probe import Split
+from raytt.distributed.prober import Split
 from raytt.errors import InputError
 from raytt.task import Task
 

@@ -8,7 +8,6 @@ runs and thresholds. Nothing is trained but the reference runs; what is computed
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from raytt.trust import EDGE, LOST
 
 from .baselines import fitted_reference, mean_eigenvalue, median_of_others, rescaled_reference
 from .measures import Measures, Pair, measure, percent
-from .predict import THRESHOLDS, Setting, forecasts, real_crossings, run_prediction, unique
+from .predict import THRESHOLDS, Setting, configuration, forecasts, real_crossings, run_prediction, unique
 from .record import load_rows
 from .tasks import load
 
@@ -69,7 +68,7 @@ def predictions(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
     for column, ratio in enumerate(THRESHOLDS):
         real = [c[column] for c in crossings]
         for i, row in enumerate(rows):
-            c = Candidate.from_config(json.loads(row["config"]))
+            c = configuration(row)
             reference = references[c.optimizer]
             steps, losses = reference.steps.astype(np.float64), reference.losses
             answers: dict[str, Forecast | float | None] = {
@@ -85,8 +84,7 @@ def predictions(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
                 groups.setdefault((c.optimizer, method, ratio), []).append((c, pair))
     steps_seconds = least_step_seconds(rows)
     trained = sum(
-        (row["steps"][-1] if not row["diverged"] else 0)
-        * steps_seconds[Candidate.from_config(json.loads(row["config"])).batch_size]
+        (row["steps"][-1] if not row["diverged"] else 0) * steps_seconds[configuration(row).batch_size]
         for row in rows
         if row["seed"] == 0
     )
@@ -117,13 +115,13 @@ def least_step_seconds(rows: Sequence[dict[str, Any]]) -> dict[int, float]:
     """
     found: dict[int, float] = {}
     for row in rows:
-        size = Candidate.from_config(json.loads(row["config"])).batch_size
+        size = configuration(row).batch_size
         found[size] = min(found.get(size, math.inf), float(row["seconds_per_step"]))
     return found
 
 
 def _pair(row: dict[str, Any], c: Candidate, real: float, answer: Forecast | float | None, seconds: float) -> Pair:
-    common = {
+    common: dict[str, Any] = {
         "real": real,
         "diverged": bool(row["diverged"]),
         "seconds_per_step": seconds,

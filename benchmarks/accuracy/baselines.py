@@ -43,16 +43,22 @@ def fitted_reference(
     def power(t: Floats, exponent: float, scale: float) -> Floats:
         return np.asarray(-exponent * np.log1p(t / scale))
 
+    def exponential_at(p: Floats) -> float:
+        return float(-math.log(ratio) / p[0] + p[1])
+
+    def power_at(p: Floats) -> float:
+        return float(p[1] * math.expm1(-math.log(ratio) / p[0]))
+
     best: tuple[float, float] | None = None
     scale = float(steps[-1])
     for law, guess, inverse in (
-        (exponential, (1.0 / scale, 0.1 * scale), lambda p: -math.log(ratio) / p[0] + p[1]),
-        (power, (1.0, 0.5 * scale), lambda p: p[1] * math.expm1(-math.log(ratio) / p[0])),
+        (exponential, (1.0 / scale, 0.1 * scale), exponential_at),
+        (power, (1.0, 0.5 * scale), power_at),
     ):
         try:
             fitted, _ = curve_fit(law, steps, np.log(relative), guess, bounds=(1e-9, np.inf), maxfev=4000)
             error = float(np.square(law(steps, *fitted) - np.log(relative)).sum())
-            answer = float(inverse(fitted))
+            answer = inverse(fitted)
         except (RuntimeError, ValueError, OverflowError):
             continue
         if math.isfinite(answer) and (best is None or error < best[0]):

@@ -19,6 +19,7 @@ from raytt.prediction import Prediction, predict, reporter_of
 from raytt.store import Run
 from raytt.target import Target
 
+from .measures import Pair
 from .tasks import RecordTask
 
 THRESHOLDS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
@@ -58,9 +59,21 @@ class Setting:
         return Target(kind="val_accuracy", value=self.val_accuracy)
 
 
+def configuration(row: dict[str, Any]) -> Candidate:
+    """That of a run of the record."""
+    return Candidate.from_config(json.loads(row["config"]))
+
+
 def unique(rows: list[dict[str, Any]]) -> list[Candidate]:
     """The configurations of the record, each once."""
-    return list(dict.fromkeys(Candidate.from_config(json.loads(row["config"])) for row in rows))
+    return list(dict.fromkeys(configuration(row) for row in rows))
+
+
+def pair_of(row: dict[str, Any], real: float, forecast: Forecast) -> Pair:
+    """A run and its forecast; steps are compared, not costs."""
+    return Pair(
+        real=real, diverged=bool(row["diverged"]), predicted=forecast.steps, low=forecast.low, high=forecast.high
+    )
 
 
 def run_prediction(

@@ -7,17 +7,15 @@ probed, tangents, where the reference run stops), against the same real training
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import table, write
-from raytt.candidates import Candidate
 
 from .measures import Measures, Pair, measure, percent
-from .predict import THRESHOLDS, Setting, forecasts, real_crossings, run_prediction, unique
+from .predict import THRESHOLDS, Setting, configuration, forecasts, pair_of, real_crossings, run_prediction, unique
 from .record import load_rows
 from .tasks import load
 
@@ -27,7 +25,8 @@ def settings(base: Setting, wanted: Sequence[str]) -> dict[str, Setting]:
     found = {"base": base}
     for change in wanted:
         name, _, value = change.partition("=")
-        found[change] = replace(base, **{name: float(value) if name == "stop_ratio" else int(value)})
+        number: Any = float(value) if name == "stop_ratio" else int(value)
+        found[change] = replace(base, **{name: number})
     return found
 
 
@@ -38,11 +37,9 @@ def score(name: str, setting: Setting, folder: Path) -> tuple[dict[str, Measures
     by_ratio = forecasts(prediction, corrected=True)
     pairs: dict[str, list[Pair]] = {}
     for row in rows:
-        c = Candidate.from_config(json.loads(row["config"]))
+        c = configuration(row)
         for ratio, real in zip(THRESHOLDS, real_crossings(row), strict=True):
-            f = by_ratio[ratio][c]
-            pair = Pair(real=real, diverged=bool(row["diverged"]), predicted=f.steps, low=f.low, high=f.high)
-            pairs.setdefault(c.optimizer, []).append(pair)
+            pairs.setdefault(c.optimizer, []).append(pair_of(row, real, by_ratio[ratio][c]))
     return {optimizer: measure(found) for optimizer, found in pairs.items()}, sum(seconds.values())
 
 

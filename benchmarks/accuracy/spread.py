@@ -9,7 +9,6 @@ Likewise `raytt.correction.SOONER`, the bias below the end of the reference run:
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from benchmarks.report import table, write
-from raytt.candidates import Candidate
 from raytt.correction import SOONER
 from raytt.spread import Regime
 
-from .predict import THRESHOLDS, Setting, forecasts, real_crossings, run_prediction, unique
+from .predict import THRESHOLDS, Setting, configuration, forecasts, real_crossings, run_prediction, unique
 from .record import load_rows
 from .tasks import load
 
@@ -52,7 +50,7 @@ def misses(name: str, setting: Setting, folder: Path) -> list[Miss]:
     by_ratio = forecasts(prediction, corrected=True)
     found = []
     for row in rows:
-        c = Candidate.from_config(json.loads(row["config"]))
+        c = configuration(row)
         trust = prediction.trust[c.optimizer]
         for ratio, real in zip(THRESHOLDS, real_crossings(row), strict=True):
             steps = by_ratio[ratio][c].steps

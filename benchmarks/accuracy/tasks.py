@@ -63,7 +63,7 @@ def _fashion_images(prefix: str, classes: int, per_class: int) -> tuple[Tensor, 
 def _efficientnet(classes: int) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         model = digits_example.build_model()
-        model._fc = fresh_linear(1280, classes)  # type: ignore[assignment]
+        model._fc = fresh_linear(1280, classes)
         return model
 
     return build

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.report import table, write
-from raytt.candidates import Candidate
 
 from .measures import Pair, measure, percent
-from .predict import Setting, real_arrival, run_prediction, unique
+from .predict import Setting, configuration, pair_of, real_arrival, run_prediction, unique
 from .record import load_rows
 from .tasks import load
 
@@ -27,11 +25,9 @@ def score(name: str, setting: Setting, folder: Path) -> list[list[Any]]:
     pairs: dict[str, list[Pair]] = {}
     accuracies: dict[str, list[float]] = {}
     for row in rows:
-        c = Candidate.from_config(json.loads(row["config"]))
+        c = configuration(row)
         f, real = found[c], real_arrival(row, goal)
-        pairs.setdefault(c.optimizer, []).append(
-            Pair(real=real, diverged=bool(row["diverged"]), predicted=f.steps, low=f.low, high=f.high)
-        )
+        pairs.setdefault(c.optimizer, []).append(pair_of(row, real, f))
         if f.steps is not None and np.isfinite(real):
             there = float(np.interp(f.steps, row["steps"], row["val_accuracy"]))
             accuracies.setdefault(c.optimizer, []).append(abs(there - goal))

@@ -28,7 +28,7 @@ from raytt.kernel.reduction import basis_from_second_moment
 from raytt.losses import as_loss
 from raytt.plan import NUM_WAYPOINTS
 from raytt.pricing.hardware import accelerators
-from raytt.probe.worker import ProbeSettings
+from raytt.probe.settings import ProbeSettings
 from raytt.tune import draw
 
 FLOAT, DOUBLE = 4, 8

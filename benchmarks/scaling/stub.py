@@ -1,7 +1,7 @@
 """How fast shards are dealt out to actors that have nothing to do: the second half of `benchmarks.scaling`.
 
-The actors have the methods of `raytt.distributed.probe.Prober` and a faked GPU each. All run on this machine beside the
-driver, on a cluster they would not: shards per second here are a lower bound of what the driver can do, its own
+The actors have the methods of `raytt.distributed.prober.Prober` and a faked GPU each. All run on this machine beside
+the driver, on a cluster they would not: shards per second here are a lower bound of what the driver can do, its own
 processor time per shard an upper one.
 """
 
@@ -24,7 +24,8 @@ import ray
 
 from benchmarks.scaling.work import Index, interleaved, warm_up
 from raytt.distributed.files import Files
-from raytt.distributed.probe import Block, Receipt, compute
+from raytt.distributed.probe import Block, compute
+from raytt.distributed.prober import Receipt
 from raytt.distributed.progress import Phase
 from raytt.distributed.session import WorkerResources, connect
 from raytt.distributed.workers import Item, Workers

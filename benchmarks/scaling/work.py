@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from raytt.distributed import shipping
 from raytt.distributed.files import Files
-from raytt.distributed.probe import Block, Probed, Prober, blocks_of, compute, probe
+from raytt.distributed.probe import Block, Probed, blocks_of, compute, probe
+from raytt.distributed.prober import Prober
 from raytt.distributed.process import settle
 from raytt.distributed.progress import Phase
 from raytt.distributed.reduce import Reduced, reduce
@@ -37,7 +38,8 @@ from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Samples, Tangent
 from raytt.examples import digits
 from raytt.losses import as_loss
-from raytt.probe.worker import ProbeSettings, ProbeWorker
+from raytt.probe.settings import ProbeSettings
+from raytt.probe.worker import ProbeWorker
 from raytt.store import FileRecord, Run, Storage
 from raytt.tune import draw
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from raytt.candidates import Candidate
 from raytt.distributed.dispatch import run_tasks
 from raytt.distributed.files import Files
-from raytt.distributed.probe import Split
+from raytt.distributed.prober import Split
 from raytt.distributed.process import settle
 from raytt.distributed.progress import Phase
 from raytt.distributed.reduce import Reduced

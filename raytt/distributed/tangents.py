@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from raytt.distributed.dispatch import run_tasks
 from raytt.distributed.files import Files
-from raytt.distributed.probe import Block, Probed, Prober, Split, blocks_of, compute
+from raytt.distributed.probe import Block, Probed, blocks_of, compute
+from raytt.distributed.prober import Prober, Split
 from raytt.distributed.process import settle
 from raytt.distributed.progress import Phase
 from raytt.distributed.reference import Reference
