@@ -10,8 +10,9 @@ three times: which learning rate suits is not known beforehand, since curvature 
 36 steps on the digits example).
 
 Batch-size correction for AdamW. Of v̂, the part s² is signal (squared mean gradient), n² = v̂ − s² noise, which a batch
-of B samples instead of B_ref scales by B_ref/B. From m̂ and v̂ alone, per weight: E m̂² = s² + κ n² with κ =
-(1 − β₁)/(1 + β₁), so s² ≈ (m̂² − κ v̂)/(1 − κ), at least 0. Updates along the signal are then shorter or longer by
+of B samples instead of B_ref scales by B_ref/B. From m̂ and v̂ alone, per weight: E m̂² = s² + κ_t n² with κ_t the sum of
+squared weights of the moving average at step t (`variance_share`), so s² ≈ (m̂² − κ_t v̂)/(1 − κ_t), at least 0. Updates
+along the signal are then shorter or longer by
 
     ρ(B) = Σ s²/√(s² + n² B_ref/B)  /  Σ s²/√(s² + n²)          over all weights, geometric mean over w_1 … w_S.
 """
@@ -252,13 +253,22 @@ class _Attempt:
         state = [self._optimizer.state[p] for p in self._model.trainable.values()]
         second = _flat([s["exp_avg_sq"] for s in state]).astype(np.float64) / (1.0 - c.betas[1] ** self.done)
         first = _flat([s["exp_avg"] for s in state]).astype(np.float64) / (1.0 - c.betas[0] ** self.done)
-        kappa = (1.0 - c.betas[0]) / (1.0 + c.betas[0])
-        signal = np.clip((first**2 - kappa * second) / (1.0 - kappa), 0.0, second)
+        kappa = variance_share(c.betas[0], self.done)
+        # A single gradient (κ₁ = 1) tells nothing apart.
+        signal = np.clip((first**2 - kappa * second) / max(1.0 - kappa, 1e-12), 0.0, second)
         noise = second - signal
         for size, found in self._factors.items():
             found.append(noise_factor(signal, noise, c.batch_size / size))
         scale = np.sqrt(second) + c.eps
         return np.asarray(np.maximum(scale, FLOOR * np.sqrt(np.mean(scale**2))), dtype=np.float32)
+
+
+def variance_share(beta: float, step: int) -> float:
+    """κ_t = Σ w_i² = (1 − β)/(1 + β) · (1 + βᵗ)/(1 − βᵗ) of the weights w_i = (1 − β) β^(t−i)/(1 − βᵗ), i = 1…t, that
+    Adam's bias-corrected average gives to the gradients so far; 1 at t = 1, falling to (1 − β)/(1 + β).
+    """
+    decayed = beta**step
+    return (1.0 - beta) / (1.0 + beta) * (1.0 + decayed) / (1.0 - decayed)
 
 
 def noise_factor(signal: Floats, noise: Floats, noise_ratio: float) -> float:

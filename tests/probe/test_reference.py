@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from raytt.candidates import Candidate
 from raytt.errors import InputError
-from raytt.probe.reference import ReferenceRun, common_scale, noise_factor, run_reference, unflatten
+from raytt.probe.reference import (
+    ReferenceRun,
+    common_scale,
+    noise_factor,
+    run_reference,
+    unflatten,
+    variance_share,
+)
 from raytt.probe.settings import ProbeSettings
 from raytt.probe.sketch import CountSketch, project
 from raytt.probe.worker import Point, ProbeWorker
@@ -168,3 +175,12 @@ def test_scaled_rows_have_the_inner_products_of_the_preconditioned_jacobian() ->
     np.testing.assert_allclose(worker.position(), there.numpy(), rtol=1e-4, atol=1e-7)
     worker.move(None)
     np.testing.assert_array_equal(worker.probe(index).rows, plain.rows)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.9, 0.95])
+def test_variance_share_is_the_sum_of_squared_weights_of_the_moving_average(beta: float) -> None:
+    for step in (1, 2, 9, 300):
+        ages = np.arange(step)
+        weights = (1.0 - beta) * beta**ages / (1.0 - beta**step)
+        assert weights.sum() == pytest.approx(1.0)
+        assert variance_share(beta, step) == pytest.approx(np.square(weights).sum())
