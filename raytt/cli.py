@@ -109,6 +109,7 @@ def rank(
     ] = None,
     use_gpu: Annotated[bool, typer.Option("--use-gpu", help="Give every worker a GPU.")] = False,
     precision: options.Precision = "float32",
+    max_outputs: options.MaxOutputs = 24,
     address: Annotated[
         str | None,
         typer.Option(
@@ -190,6 +191,7 @@ def rank(
             wait_seconds=wait_seconds,
             use_gpu=use_gpu,
             precision=as_precision(precision),
+            max_outputs=max_outputs,
             address=address,
             storage_path=storage_path,
             name=run_name,

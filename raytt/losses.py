@@ -91,20 +91,14 @@ class CrossEntropy(Loss):
         return outputs.argmax(dim=-1) == targets
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
-        num_outputs = _check_outputs(outputs)
+        num_outputs = check_outputs(outputs)
         if targets.is_floating_point() or targets.ndim != 1:
             raise InputError(
                 f"Cross-entropy needs integer class labels of shape (n,), but the targets are {targets.dtype} of shape "
                 f"{tuple(targets.shape)}.",
                 "Return class indices from the data set, or use loss='squared_error' for real-valued targets.",
             )
-        low, high = int(targets.min()), int(targets.max())
-        if low < 0 or high >= num_outputs:
-            raise InputError(
-                f"Labels run from {low} to {high}, but the network has {num_outputs} outputs: labels must lie in "
-                f"0…{num_outputs - 1}.",
-                "Re-number the labels from 0, or give the network as many outputs as there are classes.",
-            )
+        check_labels(targets, num_outputs)
 
 
 # Written out because torch's softmax over a short last dimension is slow on CPUs: measured 18 ns per value for C = 10
@@ -136,7 +130,7 @@ class SquaredError(Loss):
         return direction
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
-        num_outputs = _check_outputs(outputs)
+        num_outputs = check_outputs(outputs)
         width = targets.reshape(targets.shape[0], -1).shape[1]
         if width != num_outputs:
             raise InputError(
@@ -190,7 +184,7 @@ class CustomLoss(Loss):
         return applied[0].reshape(outputs.shape)
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
-        _check_outputs(outputs)
+        check_outputs(outputs)
         losses: Any = self.function(outputs, targets)
         if not isinstance(losses, Tensor) or losses.shape != outputs.shape[:1]:
             shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
@@ -201,7 +195,12 @@ class CustomLoss(Loss):
             )
 
 
-def _check_outputs(outputs: Tensor) -> int:
+def check_outputs(outputs: Tensor) -> int:
+    """C of finite outputs of shape (n, C).
+
+    Raises:
+        InputError: If they are not.
+    """
     if outputs.ndim != 2:
         raise InputError(
             f"The network's outputs have shape {tuple(outputs.shape)}; raytt needs (samples, outputs).",
@@ -213,6 +212,17 @@ def _check_outputs(outputs: Tensor) -> int:
             "Check the weights and the inputs for NaN before fine-tuning.",
         )
     return int(outputs.shape[1])
+
+
+def check_labels(labels: Tensor, num_classes: int) -> None:
+    """Raise `InputError` unless all labels lie in 0…C − 1."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        raise InputError(
+            f"Labels run from {low} to {high}, but the network has {num_classes} outputs: labels must lie in "
+            f"0…{num_classes - 1}.",
+            "Re-number the labels from 0, or give the network as many outputs as there are classes.",
+        )
 
 
 def as_loss(loss: str | Loss | Callable[[Tensor, Tensor], Tensor]) -> Loss:

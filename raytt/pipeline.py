@@ -22,7 +22,7 @@ from raytt.pricing.catalog import warn_of_age
 from raytt.pricing.machine import leading, machines
 from raytt.pricing.quote import check_price
 from raytt.pricing.terms import Terms
-from raytt.probe.settings import Precision, as_precision
+from raytt.probe.settings import MAX_OUTPUTS, Precision, as_precision, check_max_outputs
 from raytt.ranking import Provenance, Ranking, rank_candidates
 from raytt.reference_check import FILE as REFERENCE_FILE
 from raytt.store import Run
@@ -46,6 +46,7 @@ def rank(
     wait_seconds: float | None = None,
     use_gpu: bool = False,
     precision: Precision = "float32",
+    max_outputs: int = MAX_OUTPUTS,
     resources_per_worker: Mapping[str, float] | None = None,
     address: str | None = None,
     storage_path: str | Path = "runs",
@@ -76,6 +77,8 @@ def rank(
         use_gpu: Whether every probe worker gets a GPU.
         precision: ``"float32"``, or ``"bfloat16"`` for the network's passes in the probe; per-sample gradients and
             sketches add up in float32 either way.
+        max_outputs: Outputs probed per sample, at most: with more classes the likeliest and some drawn at random stand
+            for the others (`raytt.probe.outputs`). At least 8; from the number of classes on, all are probed.
         resources_per_worker: Of a probe worker, as Ray writes them; by default ``{"CPU": 1}``, with ``use_gpu`` a GPU.
         address: Ray cluster; None uses the one of this process or of ``RAY_ADDRESS``, else starts Ray on this machine.
         storage_path: Where run directories are kept: a path, or a URI such as ``s3://bucket/path``.
@@ -123,6 +126,7 @@ def rank(
         method=method,
         reference_steps=reference_steps,
         precision=precision,
+        max_outputs=check_max_outputs(max_outputs),
     )
     with run.locked():
         reporter = reporter_of(run, progress=progress)

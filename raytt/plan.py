@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from raytt.distributed.session import WorkerResources
 from raytt.distributed.workers import Limits
 from raytt.dynamics.simulate import Method
-from raytt.probe.settings import Precision
+from raytt.probe.settings import MAX_OUTPUTS, Precision
 from raytt.target import Target
 
 STOP_RATIO = 0.2
@@ -47,6 +47,8 @@ class Plan:
     """Most steps of a reference run; None: `COST_SHARE`; 0: no reference run, the training-free method."""
     precision: Precision = "float32"
     """Of the network's passes in the probe."""
+    max_outputs: int = MAX_OUTPUTS
+    """Outputs probed per sample, at most, where there are more classes."""
     whole_set: bool = True
     """Whether curves are carried over from the probed samples to the whole set."""
     stop_ratio: float | None = None

@@ -27,12 +27,14 @@ from raytt.distributed.solve_whole import solve_whole
 from raytt.distributed.tangents import PathTangents, probe_path, sharpness
 from raytt.distributed.timing import measure_step_times
 from raytt.distributed.work import measure_work
+from raytt.distributed.workers import patient
 from raytt.forecast import Forecast, forecast, needs_full_batch, reaches
 from raytt.losses import as_loss
 from raytt.opening import Opened, open_data
 from raytt.plan import COST_SHARE, LEAST_STEPS, Plan
 from raytt.pricing.machine import Timing
 from raytt.pricing.step_time import StepTime
+from raytt.probe.outputs import loss_on_few
 from raytt.probe.settings import ProbeSettings
 from raytt.reference_check import ReferenceCheck
 from raytt.store import Run
@@ -140,13 +142,16 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
         num_threads=worker.cpus,
         device=worker.device,
         precision=plan.precision,
+        max_outputs=plan.max_outputs,
     )
     with ExitStack() as stack:
         with reporter.phase("start", "connecting to Ray, opening the data"):
             session = stack.enter_context(connect(plan.address, shared_storage=not run.storage.is_local))
+            limits = plan.limits
             if plan.needed_workers is not None:
                 session.check(worker, plan.needed_workers)
-            await_cpu(plan.limits.placement_seconds)
+                limits = patient(limits) if session.started_here else limits
+            await_cpu(limits.placement_seconds)
             if not session.is_client:
                 reporter.meter = Metrics(run.name, num_candidates=len(candidates))
             stack.enter_context(shipping.by_value(task))
@@ -166,9 +171,11 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
                 run=run,
                 files=files,
                 phase=phase,
-                limits=plan.limits,
+                limits=limits,
             )
         with reporter.phase("reduce", "Gram matrix") as phase:
+            if probed.facts.outputs_per_sample < probed.facts.num_outputs:
+                loss = loss_on_few(loss)
             reduced = reduce(
                 probed,
                 loss,
@@ -181,7 +188,7 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
             )
             check_target(
                 plan.target,
-                loss=loss,
+                loss=as_loss(task.loss),
                 has_validation=True,
                 num_outputs=probed.facts.num_outputs,
                 initial_loss=reduced.statistics.mean_loss,
@@ -220,7 +227,7 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
                         run=run,
                         files=files,
                         phase=phase,
-                        limits=plan.limits,
+                        limits=limits,
                     )
                     paths[reference.optimizer] = path
                     trust[reference.optimizer] = PathTrust(

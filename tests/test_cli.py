@@ -83,6 +83,7 @@ def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> No
         "wait_seconds": None,
         "use_gpu": False,
         "precision": "float32",
+        "max_outputs": 24,
         "address": None,
         "storage_path": "runs",
         "usd_per_hour": None,
@@ -109,7 +110,7 @@ def test_defaults_are_those_of_the_function() -> None:
 def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) -> None:
     options = (
         "--candidates 200 --target accuracy=0.9 --seed 7 --proj-dim 128 --samples 64 --num-workers 3 --use-gpu "
-        "--precision bfloat16 --min-workers 2 --wait-seconds 90 --reference-steps 0 "
+        "--precision bfloat16 --max-outputs 16 --min-workers 2 --wait-seconds 90 --reference-steps 0 "
         "--address auto --storage-path there --name this --usd-per-hour 1.5 --max-epochs 2.5 --num-paths 6 "
         "--method sde --price aws:g6.xlarge --price aws:g5.xlarge:spot --gpus 1 --gpus 2 --efficiency 0.9 "
         "--seconds-per-step 32=0.1 --budget-usd 40 --deadline 12h --confidence 0.8"
@@ -128,6 +129,7 @@ def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) 
         "wait_seconds": 90.0,
         "use_gpu": True,
         "precision": "bfloat16",
+        "max_outputs": 16,
         "address": "auto",
         "storage_path": "there",
         "name": "this",

@@ -16,6 +16,7 @@ from raytt.distributed.workers import Limits
 from raytt.forecast import Forecast
 from raytt.plan import NUM_WAYPOINTS, Plan
 from raytt.prediction import Prediction, predict, reporter_of
+from raytt.probe.settings import MAX_OUTPUTS
 from raytt.store import Run
 from raytt.target import Target
 
@@ -42,6 +43,8 @@ class Setting:
     """Tangents on the reference run, besides the first."""
     whole_set: bool = True
     """Whether curves are carried over from the probed samples to the whole set."""
+    max_outputs: int = MAX_OUTPUTS
+    """Outputs probed per sample, at most."""
     val_accuracy: float | None = None
     """Target of the simulations; None: the last of the loss ratios."""
 
@@ -49,6 +52,7 @@ class Setting:
         """For file names."""
         parts = [f"n{self.samples or 'all'}", f"r{self.proj_dim}", f"p{self.num_paths}", f"s{self.stop_ratio:g}"]
         parts += [] if self.reference_steps is None else [f"k{self.reference_steps}"]
+        parts += [] if self.max_outputs == MAX_OUTPUTS else [f"o{self.max_outputs}"]
         parts += [] if self.num_waypoints == NUM_WAYPOINTS else [f"w{self.num_waypoints}"]
         return "-".join(parts + ([] if self.val_accuracy is None else [f"v{self.val_accuracy:g}"]))
 
@@ -98,6 +102,7 @@ def run_prediction(
         whole_set=setting.whole_set,
         stop_ratio=setting.stop_ratio,
         num_waypoints=setting.num_waypoints,
+        max_outputs=setting.max_outputs,
     )
     task = record_task.task
     run = Run.open(folder, f"{task.name}-{setting.label()}", task_name=task.name)

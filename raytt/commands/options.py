@@ -34,6 +34,13 @@ Precision = Annotated[
         callback=_known_precision,
     ),
 ]
+MaxOutputs = Annotated[
+    int,
+    typer.Option(
+        min=8,
+        help="Outputs probed per sample, at most; with more classes these stand for the others.",
+    ),
+]
 Price = Annotated[
     list[str] | None,
     typer.Option(

@@ -37,6 +37,8 @@ class Block:
     """Positions of the samples in the data set."""
     point: str = ""
     """Name of the tangent point on a reference run's path; empty for the pre-trained weights."""
+    likely: Index | None = None
+    """Where few of many outputs are probed along a path: the likeliest wrong classes of each sample."""
 
     @property
     def label(self) -> str:
@@ -126,7 +128,7 @@ def probe(
                 todo,
                 lambda block: keys[block.split],
                 network.weights,
-                num_outputs=network.facts.num_outputs,
+                num_outputs=network.facts.outputs_per_sample,
                 num_actors=num_workers,
                 run=run,
                 files=files,
@@ -181,7 +183,7 @@ def compute(
         run: Where the files are listed.
         files: Where they go.
         phase: Shows progress.
-        num_outputs: C.
+        num_outputs: Probed of each sample.
         points: Refs of the arrays of tangent points by name.
     """
     saving: dict[Any, Block] = {}
@@ -232,7 +234,9 @@ def _hash_item(block: Block) -> Item:
 def _probe_item(block: Block, point: Any) -> Item:
     return Item(
         label=f"Probing {block.label}",
-        start=lambda actor: actor.probe.options(num_returns=2).remote(block.split, block.index, block.point, point),
+        start=lambda actor: actor.probe.options(num_returns=2).remote(
+            block.split, block.index, block.point, point, block.likely
+        ),
     )
 
 

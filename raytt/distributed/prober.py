@@ -99,8 +99,13 @@ class Prober:
         """Hashes of this worker's weights, and of the samples at ``index``."""
         return self._weights, hash_batch(*load_batch(self._task, self._datasets[split], index))
 
+    def likely(self, split: Split, index: Index, point: str, arrays: Arrays) -> Index:
+        """The likeliest wrong classes at a tangent point, see `ProbeWorker.likely`."""
+        self._move(point, arrays)
+        return self._worker.likely(index, split)
+
     def probe(
-        self, split: Split, index: Index, point: str = "", arrays: Arrays | None = None
+        self, split: Split, index: Index, point: str = "", arrays: Arrays | None = None, likely: Index | None = None
     ) -> tuple[Receipt, Arrays]:
         """A receipt, and the `Shard` of the samples at ``index`` as arrays.
 
@@ -109,9 +114,10 @@ class Prober:
             index: Their positions.
             point: Name of the tangent point, empty for the pre-trained weights.
             arrays: Fields of the `raytt.probe.worker.Point` of that name.
+            likely: See `ProbeWorker.probe`.
         """
         self._move(point, arrays)
-        shard = self._worker.probe(index, split)
+        shard = self._worker.probe(index, split, likely)
         receipt = Receipt(weights=self._weights, notice=self._notice())
         return receipt, {name: array for name, array in vars(shard).items() if array is not None}
 

@@ -89,8 +89,8 @@ def reduce(
     found = _stored(run, files, key, validation=bool(validation))
     if found is not None:
         return found
-    num_rows = num_samples * probed.facts.num_outputs
-    rows_per_block = min(settings.block_size, num_samples) * probed.facts.num_outputs
+    num_rows = num_samples * probed.facts.outputs_per_sample
+    rows_per_block = min(settings.block_size, num_samples) * probed.facts.outputs_per_sample
     by_gram = num_rows <= settings.proj_dim
     work = _Work(files=files, phase=phase, rows_per_block=rows_per_block, in_flight=2 * num_workers)
     parts = (_tiles if by_gram else _coordinates)(train, validation, work)

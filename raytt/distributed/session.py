@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ MARKET_LABEL = "ray.io/market-type"
 """Ray's own label of nodes: "spot" or "on-demand"."""
 
 _REACH_SECONDS = 10.0
+_CLIENT_ATTEMPTS = 3
+_CLIENT_PAUSE_SECONDS = 2.0
 # The local object store holds the sketched rows a few times over; Ray's default of 30 % of the memory is more than that
 # on large machines, and what does not fit is spilled to disk.
 _OBJECT_STORE_BYTES = 4 << 30
@@ -159,10 +162,7 @@ def connect(
         wanted = address or os.environ.get("RAY_ADDRESS")
         if wanted and wanted != "local":
             _check_reachable(wanted)
-            try:
-                ray.init(address=wanted, logging_level=logging.ERROR, log_to_driver=False)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise ResourceError(f"There is no Ray cluster to connect to at {wanted!r}: {error}") from error
+            _join(wanted)
             connected_here = True
         else:
             ray.init(
@@ -185,6 +185,26 @@ def connect(
     finally:
         if connected_here:
             ray.shutdown()
+
+
+def _join(address: str) -> None:
+    """Initialize Ray at an address, once more where Ray's client server failed to start its process for this driver.
+
+    A client (ray://) is served by a process of its own on the head node. That process now and then dies while starting
+    (seen on a busy machine; Ray then answers with ConnectionAbortedError), and the next one comes up.
+
+    Raises:
+        ResourceError: If there is no cluster at the address, or its client server fails again and again.
+    """
+    for attempt in range(1, _CLIENT_ATTEMPTS + 1):
+        try:
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            if attempt < _CLIENT_ATTEMPTS and isinstance(error, ConnectionAbortedError):
+                time.sleep(_CLIENT_PAUSE_SECONDS)
+                continue
+            raise ResourceError(f"There is no Ray cluster to connect to at {address!r}: {error}") from error
+        return
 
 
 def _check_reachable(address: str) -> None:

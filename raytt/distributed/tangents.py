@@ -65,7 +65,8 @@ def probe_path(
 ) -> PathTangents:
     """Probe the same samples as at the pre-trained weights at each waypoint, less what the run directory has.
 
-    For a preconditioned optimizer the pre-trained weights are probed once more, in its scaled coordinates.
+    For a preconditioned optimizer the pre-trained weights are probed once more, in its scaled coordinates; likewise
+    where few of many outputs are probed, as others are chosen along a path.
 
     Args:
         task: What would be trained.
@@ -83,10 +84,11 @@ def probe_path(
     """
     family = reference.optimizer
     scaled = family == "adamw"
+    few = probed.facts.outputs_per_sample < probed.facts.num_outputs
     keys = {s: fingerprint([shards[0].made_from, reference.made_from]) for s, shards in probed.shards.items()}
     made_from = keys["train"]
     points: dict[str, Any] = {}
-    if scaled:
+    if scaled or few:
         first = files.load(reference.waypoints[0], ("scale", "common"))
         points[f"{family}-0"] = _AT_START.remote(first)
     for number, record in enumerate(reference.waypoints, start=1):
@@ -107,8 +109,10 @@ def probe_path(
                 run.write_json(places[unplaced[number]], receipt.tolist(), made_from=made_from)
                 phase.advance()
 
-            few = min(num_workers, max(1, len(todo)))
-            workers.run([_position_item(p, points[p]) for p in unplaced], num_actors=few, on_done=place)
+            actors = min(num_workers, max(1, len(todo)))
+            workers.run([_position_item(p, points[p]) for p in unplaced], num_actors=actors, on_done=place)
+            if few and todo:
+                todo = _with_likely(todo, workers, last=next(reversed(points.items())), num_actors=actors)
             compute(
                 workers,
                 todo,
@@ -118,12 +122,12 @@ def probe_path(
                 run=run,
                 files=files,
                 phase=phase,
-                num_outputs=probed.facts.num_outputs,
+                num_outputs=probed.facts.outputs_per_sample,
                 points=points,
             )
     shards = [_shards_of(run, blocks, samples, point) for point in points]
     positions = [np.asarray(run.read_json(file, made_from)) for file in places.values()]
-    if not scaled:
+    if not (scaled or few):
         shards.insert(0, probed.shards)
         positions.insert(0, np.zeros(settings.proj_dim))
     return PathTangents(
@@ -154,6 +158,27 @@ def _shards_of(
 
 def _position_item(point: str, arrays: Any) -> Item:
     return Item(label=f"Locating {point}", start=lambda actor: [actor.position.remote(point, arrays)])
+
+
+def _with_likely(blocks: Sequence[Block], workers: Workers, *, last: tuple[str, Any], num_actors: int) -> list[Block]:
+    """The blocks, each with the classes that its samples are likely mistaken for at the last point of the path."""
+    samples = {(block.split, block.number): block for block in blocks}
+    names = list(samples)
+    found: dict[tuple[Split, int], Index] = {}
+
+    def keep(number: int, receipt: Index, _: Any) -> None:
+        found[names[number]] = receipt
+
+    items = [_likely_item(samples[name], *last) for name in names]
+    workers.run(items, num_actors=num_actors, on_done=keep)
+    return [replace(block, likely=found[block.split, block.number]) for block in blocks]
+
+
+def _likely_item(block: Block, point: str, arrays: Any) -> Item:
+    return Item(
+        label=f"Choosing outputs of {block.split} samples",
+        start=lambda actor: [actor.likely.remote(block.split, block.index, point, arrays)],
+    )
 
 
 def _at_start(point: Arrays) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -74,6 +74,13 @@ def worker_limits(num_workers: int | None, min_workers: int | None, wait_seconds
     if wait_seconds is not None and not (math.isfinite(wait_seconds) and wait_seconds > 0.0):
         raise InputError(f"wait_seconds is {wait_seconds!r}.", "Give a number of seconds above 0.")
     return Limits(min_workers=min_workers or 1, placement_seconds=wait_seconds or PLACEMENT_SECONDS)
+
+
+def patient(limits: Limits) -> Limits:
+    """Limits on a Ray of our own whose resources were checked: nobody else holds them, so that a worker that is not
+    there yet is only slow to start, as on a machine that is busy with something else.
+    """
+    return replace(limits, placement_seconds=max(limits.placement_seconds, limits.load_seconds))
 
 
 class _State(Enum):

@@ -104,14 +104,19 @@ def _docstrings_under(root: Path) -> Iterator[str]:
     for file in sorted(root.rglob("*.py")):
         if {"test", "tests"} & set(file.relative_to(root).parts):
             continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)
-            tree = ast.parse(file.read_bytes())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                text = ast.get_docstring(node)
-                if text:
-                    yield text
+        yield from docstrings_of(file)
+
+
+def docstrings_of(file: Path) -> Iterator[str]:
+    """All docstrings of a source file, which is not imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        tree = ast.parse(file.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield text
 
 
 def texts(start: int, count: int) -> list[str]:

@@ -19,6 +19,7 @@ from raytt.losses import as_loss
 from raytt.model import PreparedModel, prepare_model
 from raytt.probe.jacobian import Plan, Rows, jacobian_rows
 from raytt.probe.memory import Fitting, Portion
+from raytt.probe.outputs import FewOutputs, attach, few_outputs
 from raytt.probe.plan import check_alone, make_plan, micro_batch_size, smaller_plan
 from raytt.probe.precision import in_precision, plain_convolutions, rounding_note
 from raytt.probe.prefetch import Feed
@@ -28,6 +29,11 @@ from raytt.probe.settings import ProbeSettings
 from raytt.probe.shard import Shard
 from raytt.probe.sketch import CountSketch, ScaledSketches, Sketch, project
 from raytt.task import Inputs, Task
+
+Index = NDArray[np.int64]
+Positions = Sequence[int] | Index
+Name = Literal["train", "validation"]
+"""Of a split."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +54,8 @@ class ProbeFacts:
 
     num_outputs: int
     """C."""
+    outputs_per_sample: int
+    """k, those of them probed of each sample; fewer than C where there are many classes (`raytt.probe.outputs`)."""
     num_params: int
     """Weights in the network."""
     num_trainable: int
@@ -86,7 +94,7 @@ class ProbeWorker:
         self,
         task: Task,
         settings: ProbeSettings,
-        train_index: Sequence[int] | NDArray[np.int64],
+        train_index: Positions,
         *,
         weights: Mapping[str, Tensor] | None = None,
         data: Any = None,
@@ -113,9 +121,14 @@ class ProbeWorker:
         self._fitting = Fitting(Portion(num_samples=most, max_bytes=settings.max_chunk_bytes), settings.device)
         with self._settled():
             self._network = prepare_model(task, device=settings.device)
-            self._lowered = in_precision(self._network, settings.precision, settings.device)
             self._anchor = {name: p.detach().clone() for name, p in self._network.trainable.items()}
             self._load(weights or {})
+            self._whole = self._network
+            self._few: FewOutputs | None = None
+            self._few = self._choose_outputs()
+            if self._few is not None:
+                self._network = self._few.narrow(self._whole)
+            self._lowered = in_precision(self._network, settings.precision, settings.device)
             self._plan = self._fitting.finish(self._choose_routes)
         self._fitting.limit(self._plan.num_samples)
         self._plans = {self._plan.num_samples: self._plan}
@@ -143,8 +156,14 @@ class ProbeWorker:
         if self._settings.precision != "float32":
             with self._settled():
                 notes.append(self._fitting.finish(self._note_rounding))
+        if self._few is not None:
+            notes.append(
+                f"Of the network's {self._few.num_classes:,} outputs {self._few.count} were probed per sample, which "
+                "stand for the others (--max-outputs); predicted accuracies are against those alone, and too high."
+            )
         return ProbeFacts(
-            num_outputs=self._plan.num_outputs,
+            num_outputs=self._plan.num_outputs if self._few is None else self._few.num_classes,
+            outputs_per_sample=self._plan.num_outputs,
             num_params=self._network.num_params,
             num_trainable=self._network.num_trainable,
             notes=tuple(notes),
@@ -174,21 +193,42 @@ class ProbeWorker:
         position: NDArray[np.float64] = project(self._plain, moved).numpy()
         return position
 
-    def probe(self, index: Sequence[int] | NDArray[np.int64], split: Literal["train", "validation"] = "train") -> Shard:
+    def likely(self, index: Positions, split: Name = "train") -> Index:
+        """The likeliest wrong classes of each sample at this tangent point, see `FewOutputs.likely`; (n, 0) where all
+        outputs are probed.
+        """
+        positions = _positions(index)
+        if self._few is None:
+            return np.empty((len(positions), 0), np.int64)
+        found = []
+        with self._settled(), torch.no_grad():
+            for start in range(0, len(positions), self._settings.block_size):
+                block = positions[start : start + self._settings.block_size]
+                inputs, labels = self._reader.read(split, block, Cut(0, len(block), len(block)))
+                outputs = self._whole.forward(self._whole.module, to_device(inputs, self._settings.device))
+                _check_finite("outputs", outputs, block)
+                found.append(self._few.likely(outputs, labels))
+        return np.concatenate(found)
+
+    def probe(self, index: Positions, split: Name = "train", likely: Index | None = None) -> Shard:
         """Jacobian rows of the samples at ``index`` (n ≥ 1 positions) of a split.
+
+        Args:
+            index: Their positions.
+            split: Where they come from.
+            likely: Where few of many outputs are probed, the likeliest wrong classes of each at the end of the
+                reference run on whose path this point lies; None elsewhere.
 
         Raises:
             InputError: If inputs, outputs, targets or gradients are not usable; the message names the samples.
         """
-        positions = np.asarray(index, dtype=np.int64)
-        if positions.ndim != 1 or len(positions) == 0:
-            raise InputError(f"The index has shape {positions.shape}.", "Give at least one sample position.")
+        positions = _positions(index)
         n, C, R = len(positions), self._plan.num_outputs, self._sketch.proj_dim
         outputs, rows = np.empty((n, C), np.float32), np.empty((n, C, R), np.float32)
         radial, halvings = np.empty((n, C), np.float32), np.zeros(n, np.int64)
         targets = []
         start = 0
-        with self._settled(), Feed(partial(self._reader.read, split, positions), self._settings.device) as feed:
+        with self._settled(), Feed(partial(self._read, split, positions, likely), self._settings.device) as feed:
             while start < n:
                 portion = self._fitting.portion
                 found = self._fitting.attempt(partial(self._compute, feed, positions, start))
@@ -201,17 +241,40 @@ class ProbeWorker:
                 targets.append(labels.numpy())
                 start = part.stop
         first = self._settings.proj_dim
+        updates = rows[..., first:] if first < R else None
+        rows = rows[..., :first]
+        if self._few is not None and likely is not None:
+            measured, pulled = self._few.measured(True), self._few.pulled(True)
+            updates = (rows if updates is None else updates)[:, pulled]
+            outputs, rows, radial = outputs[:, measured], rows[:, measured], radial[:, measured]
         return Shard(
             index=positions,
             outputs=outputs,
-            rows=np.ascontiguousarray(rows[..., :first]),
+            rows=np.ascontiguousarray(rows),
             radial=radial,
             targets=np.concatenate(targets),
-            updates=np.ascontiguousarray(rows[..., first:]) if first < R else None,
+            updates=None if updates is None else np.ascontiguousarray(updates),
             halvings=halvings if halvings.any() else None,
         )
 
-    def _compute(self, feed: Feed, positions: NDArray[np.int64], start: int, portion: Portion) -> tuple[Rows, Tensor]:
+    def _read(self, split: str, positions: Index, likely: Index | None, cut: Cut) -> tuple[Inputs, Tensor]:
+        """Inputs and targets of a micro-batch; where few outputs are probed, with their choice and its weights."""
+        inputs, labels = self._reader.read(split, positions, cut)
+        if self._few is None:
+            return inputs, labels
+        part = slice(cut.start, cut.stop)
+        chosen = self._few.choose(labels, positions[part], split, None if likely is None else likely[part])
+        return attach(inputs, chosen[0]), torch.as_tensor(chosen[1])
+
+    def _choose_outputs(self) -> FewOutputs | None:
+        inputs, _labels = self._first_inputs(min(2, len(self._first)))
+        with torch.no_grad():
+            outputs = self._network.forward(self._network.module, inputs)
+        if outputs.ndim != 2:
+            return None
+        return few_outputs(self._loss, outputs.shape[1], self._settings.max_outputs, self._settings.proj_seed)
+
+    def _compute(self, feed: Feed, positions: Index, start: int, portion: Portion) -> tuple[Rows, Tensor]:
         """Rows of the micro-batch that begins at ``start`` and its targets, on the host."""
         count, size, block_size = len(positions), portion.num_samples, self._settings.block_size
         cut = Cut.at(start, count, size, block_size)
@@ -231,12 +294,13 @@ class ProbeWorker:
         _check_finite("gradients", result.rows, block)
         _check_finite("gradients", result.radial, block)
         outputs, rows, radial = (t.float().cpu() for t in (result.outputs, result.rows, result.radial))
-        self._loss.check(outputs, labels)
+        if self._few is None:
+            self._loss.check(outputs, labels)
         return Rows(outputs=outputs, rows=rows, radial=radial), labels
 
     def _first_inputs(self, count: int) -> tuple[Inputs, Tensor]:
         """The first samples, on the device, and their targets."""
-        inputs, labels = self._reader.read("train", self._first, Cut(0, count, count))
+        inputs, labels = self._read("train", self._first, None, Cut(0, count, count))
         return to_device(inputs, self._settings.device), labels
 
     def _choose_routes(self, portion: Portion) -> Plan:
@@ -246,7 +310,8 @@ class ProbeWorker:
             outputs = self._network.forward(self._network.module, inputs)
         if outputs.ndim == 2 and len(outputs) == len(seen):
             _check_finite("outputs", outputs, seen)
-        self._loss.check(outputs.cpu(), labels)
+        if self._few is None:
+            self._loss.check(outputs.cpu(), labels)
         size = micro_batch_size(self._network, inputs, portion.num_samples, portion.budget)
         plan = make_plan(self._network, self._first_inputs(size)[0], size, portion.budget)
         if size == 1 < len(seen):
@@ -287,7 +352,14 @@ class ProbeWorker:
             torch.set_num_threads(before)
 
 
-def _check_finite(what: str, values: Tensor, block: NDArray[np.int64]) -> None:
+def _positions(index: Positions) -> Index:
+    positions = np.asarray(index, dtype=np.int64)
+    if positions.ndim != 1 or len(positions) == 0:
+        raise InputError(f"The index has shape {positions.shape}.", "Give at least one sample position.")
+    return positions
+
+
+def _check_finite(what: str, values: Tensor, block: Index) -> None:
     bad = (~torch.isfinite(values)).reshape(len(block), -1).any(dim=1).cpu().numpy()
     if bad.any():
         samples = ", ".join(str(i) for i in block[bad][:5])

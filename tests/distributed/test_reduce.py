@@ -28,7 +28,7 @@ from raytt.store import Arrays, Run
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 N, N_VAL, C, BLOCK = 21, 6, 3, 4
-FACTS = ProbeFacts(num_outputs=C, num_params=9, num_trainable=9, notes=())
+FACTS = ProbeFacts(num_outputs=C, outputs_per_sample=C, num_params=9, num_trainable=9, notes=())
 
 
 @cache

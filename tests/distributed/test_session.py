@@ -3,10 +3,13 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import ray
 
+from raytt.distributed import session as distributed_session
 from raytt.distributed.session import Session, WorkerResources, connect
 from raytt.errors import InputError, ResourceError
 
@@ -98,6 +101,28 @@ assert not ray.is_initialized()
 
 def test_a_ray_started_here_is_stopped_again() -> None:
     subprocess.run([sys.executable, "-c", _OWN_RAY], check=True, timeout=200)
+
+
+@pytest.mark.parametrize(("failures", "connects"), [(1, True), (2, True), (3, False)])
+def test_a_client_server_that_dies_while_starting_is_asked_again(
+    failures: int, connects: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def init(**options: Any) -> None:
+        asked.append(options["address"])
+        if len(asked) <= failures:
+            raise ConnectionAbortedError("Initialization failure from server: ZombieProcess")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(distributed_session, "_check_reachable", lambda address: None)
+    monkeypatch.setattr(distributed_session, "_CLIENT_PAUSE_SECONDS", 0.0)
+    expected = nullcontext() if connects else pytest.raises(ResourceError, match="Initialization failure")
+    with expected, connect("ray://head:10001"):
+        pass
+    assert asked == ["ray://head:10001"] * min(failures + 1, 3)
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])

@@ -14,7 +14,7 @@ import ray
 
 from raytt.distributed import workers
 from raytt.distributed.dispatch import HANG_FACTOR
-from raytt.distributed.workers import Item, Limits, Workers, worker_limits
+from raytt.distributed.workers import Item, Limits, Workers, patient, worker_limits
 from raytt.errors import InputError, ResourceError, WorkerError
 
 # Workers cannot import test modules.
@@ -275,6 +275,8 @@ def test_limits_that_cannot_be_are_refused(given: Any, message: str) -> None:
 
 def test_limits_as_the_user_gives_them() -> None:
     assert worker_limits(None, None, None) == Limits()
+    assert patient(Limits()) == Limits(placement_seconds=900.0)
+    assert patient(Limits(placement_seconds=1000.0)) == Limits(placement_seconds=1000.0)
     assert worker_limits(4, 2, 600.0) == Limits(min_workers=2, placement_seconds=600.0)
 
 
