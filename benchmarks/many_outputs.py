@@ -182,10 +182,8 @@ def report(found: dict[int, dict[str, Any]], real: NDArray[Any] | None) -> tuple
         cells = [cell for errors in against for cell in _cells(errors)]
         whole = exact["probe"] + exact["tangents"]
         sharp = [each["sharpness"][f] / exact["sharpness"][f] for f in ("sgd", "adamw")]
-        lines.append(
-            [str(k), f"{seconds:.0f}", f"{whole / seconds:.1f}", f"{each['bytes'] / 2**20:.0f}", f"{each['loss']:.3f}"]
-            + [" / ".join(f"{s:.2f}" for s in sharp), *cells]
-        )
+        lines.append([str(k), f"{seconds:.0f}", f"{whole / seconds:.1f}", f"{each['bytes'] / 2**20:.0f}"])
+        lines[-1] += [f"{each['loss']:.3f}", " / ".join(f"{s:.2f}" for s in sharp), *cells]
         figures.append(
             {
                 "outputs": k,

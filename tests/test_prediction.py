@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from sklearn.datasets import load_digits
 from test_pipeline import SPACE, TASK, steady_clock
+from torch import nn
 
 import raytt
 from raytt.distributed import tangents
@@ -26,7 +29,7 @@ __all__ = ["steady_clock"]
 ADAMW = [{"optimizer": "adamw", "lr": lr, "batch_size": batch} for lr in (0.003, 0.01) for batch in (8, 16)]
 
 
-def _rank(folder: Path, space: Any = (*SPACE, *ADAMW), **changes: Any) -> raytt.Ranking:
+def _rank(folder: Path, space: Any = (*SPACE, *ADAMW), task: raytt.Task = TASK, **changes: Any) -> raytt.Ranking:
     options: dict[str, Any] = {
         "target": 0.3,
         "proj_dim": 1024,
@@ -37,7 +40,7 @@ def _rank(folder: Path, space: Any = (*SPACE, *ADAMW), **changes: Any) -> raytt.
         "max_epochs": 30.0,
         "progress": False,
     }
-    return raytt.rank(TASK, list(space), **(options | changes))
+    return raytt.rank(task, list(space), **(options | changes))
 
 
 def _numbers(ranking: raytt.Ranking) -> Any:
@@ -120,6 +123,42 @@ def test_other_candidates_of_the_family_share_the_tangents_only_with_the_same_re
     ranking = _rank(finished, space=SPACE[:-1])
     assert len(ranking.entries) == len(SPACE) - 1
     assert ranking.best is not None
+
+
+def _with_many_classes() -> nn.Module:
+    generator = torch.Generator().manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(36, 40))
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) / max(p[0].numel(), 4) ** 0.5)
+    return net
+
+
+def _ten_digits() -> tuple[torch.Tensor, torch.Tensor]:
+    digits = load_digits()
+    images = torch.tensor(digits.images[:80] / 8.0 - 1.0, dtype=torch.float32).unsqueeze(1)
+    return images, torch.tensor(digits.target[:80] * 4)
+
+
+def test_few_of_many_outputs_predict_like_all_of_them(tmp_path: Path) -> None:
+    task = raytt.Task(name="many", model=_with_many_classes, data=_ten_digits)
+    space = [
+        *({"lr": lr, "batch_size": 16} for lr in (0.05, 0.2)),
+        {"optimizer": "adamw", "lr": 0.01, "batch_size": 16},
+    ]
+    options: dict[str, Any] = {"task": task, "space": space, "target": 0.5, "max_epochs": 100.0}
+    every = _rank(tmp_path / "every", max_outputs=40, **options)
+    few = _rank(tmp_path / "few", max_outputs=16, **options)
+    assert any("Of the network's 40 outputs 16 were probed per sample" in note for note in few.notes)
+    steps = {entry.candidate: entry.forecast.steps for entry in every.entries}
+    errors = []
+    for entry in few.entries:
+        expected = steps[entry.candidate]
+        assert entry.forecast.steps is not None
+        assert expected is not None
+        errors.append(abs(np.log(entry.forecast.steps / expected)))
+    assert max(errors) < 0.15, errors
+    assert _numbers(_rank(tmp_path / "alone", max_outputs=16, num_workers=1, **options)) == _numbers(few)
 
 
 def test_a_validation_target_is_followed_along_the_path(finished: Path) -> None:

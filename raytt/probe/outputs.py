@@ -12,7 +12,8 @@ each of the m would be, so that losses fall too fast: by 22 % in steps for k = 8
 * The a classes with the highest p at its end are taken as they are, with weight 1: what a sample is mistaken for.
 * The others are drawn twice: h outputs are *measured*, the loss and p follow from them, and h different ones are
   *pulled* in their place, p_s of the s-th measured one being pulled along the gradient of the s-th other. Those that
-  are measured are then moved by what they have in common with others, and not by what was drawn of themselves.
+  are measured are then not moved by what they stand for. Of the m classes that one stands for it is one itself: 1/m of
+  its p is pulled along its own gradient.
 
 k = 1 + a + 2h. The draw of a sample depends on the seed and its position alone, so that every worker, tangent point and
 repetition makes the same.
@@ -88,18 +89,20 @@ class FewOutputs:
             order = permutation(self.num_classes, "raytt outputs", self.seed, split, position)
             others = order[~np.isin(order, first)]
             rows.append([*first, *others[: self.count - known].tolist()])
-        weights = np.ones((len(rows), len(self.measured(likely is not None))), np.float32)
+        weights = np.ones((len(rows), len(self.measured(on_path=likely is not None))), np.float32)
         weights[:, known:] = (self.num_classes - known) / (weights.shape[1] - known)
         return np.array(rows), weights
 
-    def measured(self, on_path: bool) -> Index:
+    def measured(self, *, on_path: bool) -> Index:
         """Columns of the chosen classes that are measured, shape (k_m,): 1 + a + h along a path, else all."""
         return np.arange(1 + self.chosen + self.drawn if on_path else self.count)
 
-    def pulled(self, on_path: bool) -> Index:
-        """Columns along whose gradients the residuals of the measured ones are pulled, shape (k_m,)."""
+    def pulled(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Along a path: what the residual of each measured output is pulled with, ``(n, k, R) -> (n, k_m, R)``."""
         known = 1 + self.chosen
-        return np.delete(np.arange(self.count), slice(known, known + self.drawn if on_path else known))
+        own, other = rows[:, known : known + self.drawn], rows[:, known + self.drawn :]
+        share = np.float32(self.drawn / (self.num_classes - known))
+        return np.concatenate([rows[:, :known], share * own + (1 - share) * other], axis=1)
 
     def likely(self, outputs: Tensor, labels: Tensor) -> Index:
         """The a likeliest wrong classes of each sample, likeliest first, ``(n, C), (n,) -> (n, a)``."""

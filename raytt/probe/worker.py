@@ -244,8 +244,8 @@ class ProbeWorker:
         updates = rows[..., first:] if first < R else None
         rows = rows[..., :first]
         if self._few is not None and likely is not None:
-            measured, pulled = self._few.measured(True), self._few.pulled(True)
-            updates = (rows if updates is None else updates)[:, pulled]
+            updates = self._few.pulled(rows if updates is None else updates)
+            measured = self._few.measured(on_path=True)
             outputs, rows, radial = outputs[:, measured], rows[:, measured], radial[:, measured]
         return Shard(
             index=positions,

@@ -55,12 +55,17 @@ def test_kinds_fill_the_count(count: int) -> None:
     few = FewOutputs(num_classes=100, count=count, seed=0)
     assert few.drawn >= 2
     assert few.chosen >= 2
-    measured, pulled = few.measured(True), few.pulled(True)
-    assert len(measured) == len(pulled) == 1 + few.chosen + few.drawn
-    both = np.intersect1d(measured, pulled)
-    assert both.tolist() == list(range(1 + few.chosen))
-    assert np.union1d(measured, pulled).tolist() == list(range(count))
-    assert few.measured(False).tolist() == few.pulled(False).tolist() == list(range(count))
+    known = 1 + few.chosen
+    assert few.measured(on_path=False).tolist() == list(range(count))
+    assert few.measured(on_path=True).tolist() == list(range(known + few.drawn))
+    # Which classes each residual is pulled along, from rows that name them.
+    pulled = few.pulled(np.eye(count, dtype=np.float32)[None])[0]
+    np.testing.assert_array_equal(pulled[:known], np.eye(count)[:known])
+    for i, row in enumerate(pulled[known:]):
+        m = (100 - known) / few.drawn
+        expected = np.zeros(count)
+        expected[known + i], expected[known + few.drawn + i] = 1 / m, 1 - 1 / m
+        np.testing.assert_allclose(row, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("on_path", [False, True])
@@ -122,12 +127,12 @@ def test_rows_on_a_path_are_measured_and_pulled_apart(scaled: bool) -> None:
     likely = worker.likely(EVERYTHING)
     found, everything = worker.probe(EVERYTHING, likely=likely), all_rows.probe(EVERYTHING)
     classes, _ = FEW.choose(data()[1], EVERYTHING, "train", likely)
-    measured, pulled = classes[:, FEW.measured(True)], classes[:, FEW.pulled(True)]
+    measured = classes[:, FEW.measured(on_path=True)]
     source = everything.rows if everything.updates is None else everything.updates
     np.testing.assert_allclose(found.rows, np.take_along_axis(everything.rows, measured[..., None], 1), atol=1e-4)
     np.testing.assert_allclose(found.outputs, np.take_along_axis(everything.outputs, measured, 1), rtol=1e-5)
     assert found.updates is not None
-    np.testing.assert_allclose(found.updates, np.take_along_axis(source, pulled[..., None], 1), atol=1e-4)
+    np.testing.assert_allclose(found.updates, FEW.pulled(np.take_along_axis(source, classes[..., None], 1)), atol=1e-4)
 
 
 def test_the_worker_finds_the_likeliest_classes_of_the_whole_network() -> None:
@@ -163,7 +168,7 @@ def test_blocks_and_mappings_of_inputs_change_no_bit() -> None:
 
 def test_labels_that_are_no_classes_are_named() -> None:
     x, y = data()
-    with pytest.raises(InputError, match="Labels run from .* to 40, but the network has 40 outputs"):
+    with pytest.raises(InputError, match=r"Labels run from .* to 40, but the network has 40 outputs"):
         ProbeWorker(task(data=(x, torch.where(torch.arange(NUM) == 1, C, y))), SETTINGS, EVERYTHING)
 
 

@@ -1,0 +1,191 @@
+"""Ways to do with few of many outputs, tried where all were probed: ``python -m benchmarks.many_outputs_variants``.
+
+Takes the tangents that ``python -m benchmarks.many_outputs`` left for the SGD path with all outputs, keeps a few of
+each sample's rows in several ways, simulates plain SGD and momentum on them, and prints how far the steps to each loss
+ratio are from those with all rows. Nothing is corrected by the reference run here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.accuracy.predict import THRESHOLDS, Setting
+from benchmarks.many_outputs import NUM_CLASSES, TASK
+from benchmarks.report import table, write
+from raytt.arrow_files import Arrays, from_arrow
+from raytt.candidates import Candidate
+from raytt.correction import first_crossings
+from raytt.dynamics.path import PathNetwork
+from raytt.dynamics.simulate import simulate
+from raytt.dynamics.tangent import Samples, Tangent
+from raytt.losses import CrossEntropy, Loss
+from raytt.probe.outputs import FewOutputs
+from raytt.sampled_loss import SampledCrossEntropy
+from raytt.target import Target
+
+CANDIDATES = [
+    Candidate(lr=0.1, batch_size=32, max_steps=300),
+    Candidate(lr=0.03, batch_size=32, max_steps=500),
+    Candidate(lr=0.2, batch_size=32, max_steps=300),
+    Candidate(lr=0.01, momentum=0.9, batch_size=32, max_steps=300),
+]
+Way = Literal["drawn", "likely and drawn", "apart", "apart but for itself"]
+"""Own class and others drawn; the likeliest besides; those drawn pulled apart from those measured; the same, but each
+measured one pulled for itself, too (raytt's)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn(FewOutputs):
+    """Another number of outputs drawn."""
+
+    half: int
+
+    @property
+    def drawn(self) -> int:
+        return self.half
+
+
+def stack(files: Sequence[Path]) -> Arrays:
+    """The arrays of all blocks."""
+    parts = [from_arrow(file.read_bytes()) for file in sorted(files)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def kept(points: Sequence[Arrays], few: FewOutputs, way: Way) -> list[Samples]:
+    """What few outputs would have left of each tangent's samples.
+
+    Args:
+        points: All rows at each tangent.
+        few: How many.
+        way: In which.
+    """
+    labels = torch.tensor(points[0]["targets"])
+    on_path = way != "drawn"
+    likely = few.likely(torch.tensor(points[-1]["outputs"]), labels) if on_path else None
+    classes, weights = few.choose(labels, points[0]["index"], "train", likely)
+    measured = classes[:, few.measured(on_path=on_path)]
+    known = 1 + few.chosen
+    if way == "likely and drawn":
+        # The same number of backward passes: what would have been pulled is measured instead.
+        measured, weights = classes, np.ones(classes.shape, np.float32)
+        weights[:, known:] = (few.num_classes - known) / (few.count - known)
+    found = []
+    for point in points:
+        updates = None
+        if way == "apart":
+            updates = _take(point["rows"], np.delete(classes, slice(known, known + few.drawn), axis=1))
+        elif way == "apart but for itself":
+            updates = torch.tensor(few.pulled(np.take_along_axis(point["rows"], classes[..., None], 1)))
+        found.append(
+            Samples(
+                outputs=_take(point["outputs"], measured),
+                jacobian=_take(point["rows"], measured),
+                radial=_take(point["radial"], measured),
+                targets=torch.tensor(weights),
+                updates=updates,
+            )
+        )
+    return found
+
+
+def _take(array: NDArray[Any], columns: NDArray[np.int64]) -> torch.Tensor:
+    return torch.tensor(np.take_along_axis(array, columns if array.ndim == 2 else columns[..., None], 1))
+
+
+def steps_to(samples: Sequence[Samples], positions: Sequence[NDArray[np.float64]], loss: Loss) -> NDArray[np.float64]:
+    """Median over paths of the first step at each threshold, per candidate."""
+    tangents = [Tangent(train=s, position=torch.tensor(w).float()) for s, w in zip(samples, positions, strict=True)]
+    curves = simulate(
+        tangents[0],
+        loss,
+        CANDIDATES,
+        [c.max_steps or 1 for c in CANDIDATES],
+        num_paths=4,
+        seed=1,
+        target=Target(kind="loss_ratio", value=THRESHOLDS[-1]),
+        network=PathNetwork(tangents),
+    )
+    ratios = np.asarray(THRESHOLDS)
+    return np.array([np.median(first_crossings(curves.steps, c, ratios), axis=0) for c in curves.train_loss])
+
+
+def main() -> None:
+    """Try, compare, report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs/many-outputs"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    setting = Setting(proj_dim=2048, num_paths=4, max_outputs=NUM_CLASSES)
+    folder = arguments.runs / f"{TASK.task.name}-{setting.label()}" / "probe"
+    names = sorted(p.name for p in folder.glob("sgd-*") if p.is_dir())
+    points = [stack(list(where.glob("train-*.arrow"))) for where in (folder, *(folder / name for name in names))]
+    positions = [np.zeros(setting.proj_dim)]
+    positions += [np.asarray(json.loads((folder / name / "position.json").read_text())) for name in names]
+    whole = [
+        Samples(
+            outputs=torch.tensor(p["outputs"]),
+            jacobian=torch.tensor(p["rows"]),
+            radial=torch.tensor(p["radial"]),
+            targets=torch.tensor(p["targets"]),
+        )
+        for p in points
+    ]
+    exact = steps_to(whole, positions, CrossEntropy())
+    del whole
+    lines = []
+    for few, way in variants():
+        errors = []
+        for seed in (0, 1):
+            samples = kept(points, replace(few, seed=seed), way)
+            found = steps_to(samples, positions, SampledCrossEntropy())
+            both = np.isfinite(found) & np.isfinite(exact)
+            ratio = np.where(both, found, 1.0) / np.where(both, exact, 1.0)
+            errors.append(np.where(both, 100.0 * np.log(ratio), np.nan))
+        every = np.array(errors)
+        known = np.abs(every[np.isfinite(every)])
+        by_ratio = [e[np.isfinite(e)] for e in np.moveaxis(every, -1, 0)]
+        means = [f"{e.mean():+.0f}" if len(e) else "–" for e in by_ratio]
+        likely = 0 if way == "drawn" else few.chosen
+        drawn = few.drawn if way.startswith("apart") else few.count - 1 - likely
+        lost = int((np.isfinite(exact) & ~np.isfinite(every)).sum())
+        spread = [f"{np.median(known):.1f}", f"{np.percentile(known, 90):.1f}", str(lost)]
+        lines.append([way, str(few.count), str(likely), str(drawn), *spread, *means])
+        print(lines[-1], flush=True)
+    body = (
+        f"{NUM_CLASSES} classes, {len(points[0]['index'])} samples, {len(CANDIDATES)} candidates, two draws. "
+        "Differences of simulated steps from those with all rows, |ln| in per cent, then the mean difference at each "
+        "threshold; *lost*: steps that all rows reach and these do not.\n\n"
+        + table(
+            ["way", "outputs per sample", "likeliest", "drawn", "median", "p90", "lost", *map(str, THRESHOLDS)], lines
+        )
+        + "\n"
+    )
+    write("many-outputs-variants", "python -m benchmarks.many_outputs_variants", body, figures=[], json_file=None)
+
+
+def variants() -> list[tuple[FewOutputs, Way]]:
+    """How many outputs, and in which way."""
+
+    def few(count: int, half: int | None = None) -> FewOutputs:
+        plain = FewOutputs(num_classes=NUM_CLASSES, count=count, seed=0)
+        return plain if half is None else Drawn(num_classes=NUM_CLASSES, count=count, seed=0, half=half)
+
+    found: list[tuple[FewOutputs, Way]] = [(few(count), "drawn") for count in (8, 16, 24, 32)]
+    found += [(few(count), "likely and drawn") for count in (16, 24, 32)]
+    found += [(few(count), "apart") for count in (8, 16, 24, 32)]
+    numbers = ((16, 2), (16, 6), (24, 4), (24, 9), (32, 6), (32, 12))
+    found += [(few(count, half), "apart but for itself") for count, half in numbers]
+    return found + [(few(count), "apart but for itself") for count in (8, 16, 24, 32)]
+
+
+if __name__ == "__main__":
+    main()
