@@ -1,7 +1,7 @@
 """Ways to do with few of many outputs, tried where all were probed: ``python -m benchmarks.many_outputs_variants``.
 
-Takes the tangents that ``python -m benchmarks.many_outputs`` left for the SGD path with all outputs, keeps a few of
-each sample's rows in several ways, simulates plain SGD and momentum on them, and prints how far the steps to each loss
+Takes the tangents that ``python -m benchmarks.many_outputs`` left for both paths with all outputs, keeps a few of each
+sample's rows in several ways, simulates SGD, momentum and AdamW on them, and prints how far the steps to each loss
 ratio are from those with all rows. Nothing is corrected by the reference run here.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.predict import THRESHOLDS, Setting
-from benchmarks.many_outputs import NUM_CLASSES, TASK
+from benchmarks.many_outputs import NUM_CLASSES, NUM_TRAIN, TASK
 from benchmarks.report import table, write
 from raytt.arrow_files import Arrays, from_arrow
 from raytt.candidates import Candidate
@@ -32,12 +32,15 @@ from raytt.probe.outputs import FewOutputs
 from raytt.sampled_loss import SampledCrossEntropy
 from raytt.target import Target
 
-CANDIDATES = [
-    Candidate(lr=0.1, batch_size=32, max_steps=300),
-    Candidate(lr=0.03, batch_size=32, max_steps=500),
-    Candidate(lr=0.2, batch_size=32, max_steps=300),
-    Candidate(lr=0.01, momentum=0.9, batch_size=32, max_steps=300),
-]
+CANDIDATES = {
+    "sgd": [
+        Candidate(lr=0.1, batch_size=32, max_steps=300),
+        Candidate(lr=0.03, batch_size=32, max_steps=500),
+        Candidate(lr=0.2, batch_size=32, max_steps=300),
+        Candidate(lr=0.01, momentum=0.9, batch_size=32, max_steps=300),
+    ],
+    "adamw": [Candidate(optimizer="adamw", lr=lr, batch_size=32, max_steps=300) for lr in (1e-4, 3e-4, 5e-4)],
+}
 Way = Literal["drawn", "likely and drawn", "apart", "apart but for itself"]
 """Own class and others drawn; the likeliest besides; those drawn pulled apart from those measured; the same, but each
 measured one pulled for itself, too (raytt's)."""
@@ -80,11 +83,12 @@ def kept(points: Sequence[Arrays], few: FewOutputs, way: Way) -> list[Samples]:
         weights[:, known:] = (few.num_classes - known) / (few.count - known)
     found = []
     for point in points:
-        updates = None
+        pulling = point.get("updates", point["rows"])
+        updates = _take(pulling, measured)
         if way == "apart":
-            updates = _take(point["rows"], np.delete(classes, slice(known, known + few.drawn), axis=1))
+            updates = _take(pulling, np.delete(classes, slice(known, known + few.drawn), axis=1))
         elif way == "apart but for itself":
-            updates = torch.tensor(few.pulled(np.take_along_axis(point["rows"], classes[..., None], 1)))
+            updates = torch.tensor(few.pulled(np.take_along_axis(pulling, classes[..., None], 1)))
         found.append(
             Samples(
                 outputs=_take(point["outputs"], measured),
@@ -101,14 +105,16 @@ def _take(array: NDArray[Any], columns: NDArray[np.int64]) -> torch.Tensor:
     return torch.tensor(np.take_along_axis(array, columns if array.ndim == 2 else columns[..., None], 1))
 
 
-def steps_to(samples: Sequence[Samples], positions: Sequence[NDArray[np.float64]], loss: Loss) -> NDArray[np.float64]:
+def steps_to(
+    samples: Sequence[Samples], positions: Sequence[NDArray[np.float64]], loss: Loss, candidates: Sequence[Candidate]
+) -> NDArray[np.float64]:
     """Median over paths of the first step at each threshold, per candidate."""
     tangents = [Tangent(train=s, position=torch.tensor(w).float()) for s, w in zip(samples, positions, strict=True)]
     curves = simulate(
         tangents[0],
         loss,
-        CANDIDATES,
-        [c.max_steps or 1 for c in CANDIDATES],
+        candidates,
+        [c.max_steps or 1 for c in candidates],
         num_paths=4,
         seed=1,
         target=Target(kind="loss_ratio", value=THRESHOLDS[-1]),
@@ -118,35 +124,33 @@ def steps_to(samples: Sequence[Samples], positions: Sequence[NDArray[np.float64]
     return np.array([np.median(first_crossings(curves.steps, c, ratios), axis=0) for c in curves.train_loss])
 
 
-def main() -> None:
-    """Try, compare, report."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("runs/many-outputs"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    setting = Setting(proj_dim=2048, num_paths=4, max_outputs=NUM_CLASSES)
-    folder = arguments.runs / f"{TASK.task.name}-{setting.label()}" / "probe"
-    names = sorted(p.name for p in folder.glob("sgd-*") if p.is_dir())
-    points = [stack(list(where.glob("train-*.arrow"))) for where in (folder, *(folder / name for name in names))]
-    positions = [np.zeros(setting.proj_dim)]
-    positions += [np.asarray(json.loads((folder / name / "position.json").read_text())) for name in names]
+def tried(folder: Path, family: str) -> Iterator[list[str]]:
+    """A line of the table for each way, on one optimizer's path."""
+    candidates = CANDIDATES[family]
+    names = sorted(p.name for p in folder.glob(f"{family}-*") if p.is_dir())
+    positions = [np.asarray(json.loads((folder / name / "position.json").read_text())) for name in names]
+    places = [folder / name for name in names]
+    if family == "sgd":
+        places.insert(0, folder)
+        positions.insert(0, np.zeros_like(positions[0]))
+    points = [stack(list(place.glob("train-*.arrow"))) for place in places]
     whole = [
         Samples(
             outputs=torch.tensor(p["outputs"]),
             jacobian=torch.tensor(p["rows"]),
             radial=torch.tensor(p["radial"]),
             targets=torch.tensor(p["targets"]),
+            updates=torch.tensor(p["updates"]) if "updates" in p else None,
         )
         for p in points
     ]
-    exact = steps_to(whole, positions, CrossEntropy())
+    exact = steps_to(whole, positions, CrossEntropy(), candidates)
     del whole
-    lines = []
     for few, way in variants():
         errors = []
         for seed in (0, 1):
             samples = kept(points, replace(few, seed=seed), way)
-            found = steps_to(samples, positions, SampledCrossEntropy())
+            found = steps_to(samples, positions, SampledCrossEntropy(), candidates)
             both = np.isfinite(found) & np.isfinite(exact)
             ratio = np.where(both, found, 1.0) / np.where(both, exact, 1.0)
             errors.append(np.where(both, 100.0 * np.log(ratio), np.nan))
@@ -158,14 +162,38 @@ def main() -> None:
         drawn = few.drawn if way.startswith("apart") else few.count - 1 - likely
         lost = int((np.isfinite(exact) & ~np.isfinite(every)).sum())
         spread = [f"{np.median(known):.1f}", f"{np.percentile(known, 90):.1f}", str(lost)]
-        lines.append([way, str(few.count), str(likely), str(drawn), *spread, *means])
-        print(lines[-1], flush=True)
+        line = [family, way, str(few.count), str(likely), str(drawn), *spread, *means]
+        print(line, flush=True)
+        yield line
+
+
+def main() -> None:
+    """Try, compare, report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs/many-outputs"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    setting = Setting(proj_dim=2048, num_paths=4, max_outputs=NUM_CLASSES)
+    folder = arguments.runs / f"{TASK.task.name}-{setting.label()}" / "probe"
+    lines = [line for family in CANDIDATES for line in tried(folder, family)]
     body = (
-        f"{NUM_CLASSES} classes, {len(points[0]['index'])} samples, {len(CANDIDATES)} candidates, two draws. "
+        f"{NUM_CLASSES} classes, {NUM_CLASSES * NUM_TRAIN} samples, "
+        f"{' and '.join(f'{len(c)} candidates of {family}' for family, c in CANDIDATES.items())}, two draws. "
         "Differences of simulated steps from those with all rows, |ln| in per cent, then the mean difference at each "
         "threshold; *lost*: steps that all rows reach and these do not.\n\n"
         + table(
-            ["way", "outputs per sample", "likeliest", "drawn", "median", "p90", "lost", *map(str, THRESHOLDS)], lines
+            [
+                "optimizer",
+                "way",
+                "outputs per sample",
+                "likeliest",
+                "drawn",
+                "median",
+                "p90",
+                "lost",
+                *map(str, THRESHOLDS),
+            ],
+            lines,
         )
         + "\n"
     )
