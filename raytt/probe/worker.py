@@ -267,12 +267,15 @@ class ProbeWorker:
         return attach(inputs, chosen[0]), torch.as_tensor(chosen[1])
 
     def _choose_outputs(self) -> FewOutputs | None:
-        inputs, _labels = self._first_inputs(min(2, len(self._first)))
+        inputs, labels = self._first_inputs(min(2, len(self._first)))
         with torch.no_grad():
             outputs = self._network.forward(self._network.module, inputs)
         if outputs.ndim != 2:
             return None
-        return few_outputs(self._loss, outputs.shape[1], self._settings.max_outputs, self._settings.proj_seed)
+        few = few_outputs(self._loss, outputs.shape[1], self._settings.max_outputs, self._settings.proj_seed)
+        if few is not None:
+            self._loss.check(outputs.cpu(), labels)
+        return few
 
     def _compute(self, feed: Feed, positions: Index, start: int, portion: Portion) -> tuple[Rows, Tensor]:
         """Rows of the micro-batch that begins at ``start`` and its targets, on the host."""

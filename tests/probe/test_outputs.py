@@ -172,6 +172,19 @@ def test_labels_that_are_no_classes_are_named() -> None:
         ProbeWorker(task(data=(x, torch.where(torch.arange(NUM) == 1, C, y))), SETTINGS, EVERYTHING)
 
 
+def test_targets_that_are_no_labels_are_named() -> None:
+    x, y = data()
+    with pytest.raises(InputError, match="Cross-entropy needs integer class labels"):
+        ProbeWorker(task(data=(x, y.float())), SETTINGS, EVERYTHING)
+
+
+def test_a_label_out_of_range_is_found_wherever_it_is() -> None:
+    x, y = data()
+    worker = ProbeWorker(task(data=(x, torch.where(torch.arange(NUM) == NUM - 1, -1, y))), SETTINGS, EVERYTHING)
+    with pytest.raises(InputError, match=r"Labels run from -1 to"):
+        worker.probe(EVERYTHING)
+
+
 def test_too_few_are_refused() -> None:
     with pytest.raises(InputError, match="max_outputs is 7, below 8"):
         replace(SETTINGS, max_outputs=7)
