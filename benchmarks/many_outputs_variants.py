@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.predict import THRESHOLDS, Setting
-from benchmarks.many_outputs import NUM_CLASSES, NUM_TRAIN, TASK
+from benchmarks.modules_task import NUM_CLASSES, NUM_TRAIN, TASK
 from benchmarks.report import table, write
 from raytt.arrow_files import Arrays, from_arrow
 from raytt.candidates import Candidate
