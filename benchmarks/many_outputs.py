@@ -1,8 +1,8 @@
 """Few of many outputs against all of them, and against real training: ``python -m benchmarks.many_outputs``.
 
-The task has 120 classes (`benchmarks.modules_task`). All outputs are probed, then fewer, and
-predictions, the time of the probe and its files are held against each other, in one run on the same machine. With
-``--real`` the configurations are trained, too. Finished parts are kept under ``--runs`` and not timed again.
+The task has 120 classes (`benchmarks.modules_task`). All outputs are probed, then fewer, and predictions, the time of
+the probe and its files are held against each other. With ``--real`` the configurations are trained, too. Finished parts
+are kept under ``--runs`` and not timed again.
 """
 
 from __future__ import annotations

@@ -207,11 +207,9 @@ def variants() -> list[tuple[FewOutputs, Way]]:
         plain = FewOutputs(num_classes=NUM_CLASSES, count=count, seed=0)
         return plain if half is None else Drawn(num_classes=NUM_CLASSES, count=count, seed=0, half=half)
 
-    found: list[tuple[FewOutputs, Way]] = [(few(count), "drawn") for count in (8, 16, 24, 32)]
-    found += [(few(count), "likely and drawn") for count in (16, 24, 32)]
-    found += [(few(count), "apart") for count in (8, 16, 24, 32)]
-    numbers = ((16, 2), (16, 6), (24, 4), (24, 9), (32, 6), (32, 12))
-    found += [(few(count, half), "apart but for itself") for count, half in numbers]
+    found: list[tuple[FewOutputs, Way]] = [(few(count), "drawn") for count in (8, 16, 24)]
+    found += [(few(24), "likely and drawn"), (few(24), "apart")]
+    found += [(few(24, half), "apart but for itself") for half in (4, 10)]
     return found + [(few(count), "apart but for itself") for count in (8, 16, 24, 32)]
 
 

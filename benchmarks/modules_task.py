@@ -1,6 +1,6 @@
 """A task with fine-grained labels: which of 120 modules of Python's standard library a docstring is from.
 
-MiniLM, the last two blocks and a fresh head trained; 2 texts per module. In a file of its own because workers import it.
+MiniLM, the last two blocks and a fresh head trained; 2 texts per module. In a file of its own, as workers import it.
 """
 
 from __future__ import annotations
