@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -124,7 +124,7 @@ def steps_to(
     return np.array([np.median(first_crossings(curves.steps, c, ratios), axis=0) for c in curves.train_loss])
 
 
-def tried(folder: Path, family: str) -> Iterator[list[str]]:
+def tried(folder: Path, family: str, draws: int) -> Iterator[list[str]]:
     """A line of the table for each way, on one optimizer's path."""
     candidates = CANDIDATES[family]
     names = sorted(p.name for p in folder.glob(f"{family}-*") if p.is_dir())
@@ -148,7 +148,7 @@ def tried(folder: Path, family: str) -> Iterator[list[str]]:
     del whole
     for few, way in variants():
         errors = []
-        for seed in (0, 1):
+        for seed in range(draws):
             samples = kept(points, replace(few, seed=seed), way)
             found = steps_to(samples, positions, SampledCrossEntropy(), candidates)
             both = np.isfinite(found) & np.isfinite(exact)
@@ -171,14 +171,16 @@ def main() -> None:
     """Try, compare, report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/many-outputs"))
+    parser.add_argument("--draws", type=int, default=2, help="of the outputs drawn")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     setting = Setting(proj_dim=2048, num_paths=4, max_outputs=NUM_CLASSES)
     folder = arguments.runs / f"{TASK.task.name}-{setting.label()}" / "probe"
-    lines = [line for family in CANDIDATES for line in tried(folder, family)]
+    lines = [line for family in CANDIDATES for line in tried(folder, family, arguments.draws)]
     body = (
         f"{NUM_CLASSES} classes, {NUM_CLASSES * NUM_TRAIN} samples, "
-        f"{' and '.join(f'{len(c)} candidates of {family}' for family, c in CANDIDATES.items())}, two draws. "
+        f"{' and '.join(f'{len(c)} candidates of {family}' for family, c in CANDIDATES.items())}, "
+        f"{arguments.draws} draw(s). "
         "Differences of simulated steps from those with all rows, |ln| in per cent, then the mean difference at each "
         "threshold; *lost*: steps that all rows reach and these do not.\n\n"
         + table(
@@ -197,7 +199,8 @@ def main() -> None:
         )
         + "\n"
     )
-    write("many-outputs-variants", "python -m benchmarks.many_outputs_variants", body, figures=[], json_file=None)
+    command = f"python -m benchmarks.many_outputs_variants --draws {arguments.draws}"
+    write("many-outputs-variants", command, body, figures=[], json_file=None)
 
 
 def variants() -> list[tuple[FewOutputs, Way]]:
@@ -207,10 +210,10 @@ def variants() -> list[tuple[FewOutputs, Way]]:
         plain = FewOutputs(num_classes=NUM_CLASSES, count=count, seed=0)
         return plain if half is None else Drawn(num_classes=NUM_CLASSES, count=count, seed=0, half=half)
 
-    found: list[tuple[FewOutputs, Way]] = [(few(count), "drawn") for count in (8, 16, 24)]
-    found += [(few(24), "likely and drawn"), (few(24), "apart")]
-    found += [(few(24, half), "apart but for itself") for half in (4, 10)]
-    return found + [(few(count), "apart but for itself") for count in (8, 16, 24, 32)]
+    found: list[tuple[FewOutputs, Way]] = [(few(24), way) for way in get_args(Way)]
+    found += [(few(count), "drawn") for count in (8, 16)]
+    found += [(few(16), "apart but for itself")]
+    return found + [(few(24, half), "apart but for itself") for half in (4, 10)]
 
 
 if __name__ == "__main__":
