@@ -134,14 +134,14 @@ def _with_many_classes() -> nn.Module:
     return net
 
 
-def _ten_digits() -> tuple[torch.Tensor, torch.Tensor]:
+def _ten_digits(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
     digits = load_digits()
-    images = torch.tensor(digits.images[:80] / 8.0 - 1.0, dtype=torch.float32).unsqueeze(1)
-    return images, torch.tensor(digits.target[:80] * 4)
+    images = torch.tensor(digits.images[start:stop] / 8.0 - 1.0, dtype=torch.float32).unsqueeze(1)
+    return images, torch.tensor(digits.target[start:stop] * 4)
 
 
 def test_few_of_many_outputs_predict_like_all_of_them(tmp_path: Path) -> None:
-    task = raytt.Task(name="many", model=_with_many_classes, data=_ten_digits)
+    task = raytt.Task(name="many", model=_with_many_classes, data=lambda: _ten_digits(0, 80))
     space = [
         *({"lr": lr, "batch_size": 16} for lr in (0.05, 0.2)),
         {"optimizer": "adamw", "lr": 0.01, "batch_size": 16},
@@ -159,6 +159,23 @@ def test_few_of_many_outputs_predict_like_all_of_them(tmp_path: Path) -> None:
         errors.append(abs(np.log(entry.forecast.steps / expected)))
     assert max(errors) < 0.15, errors
     assert _numbers(_rank(tmp_path / "alone", max_outputs=16, num_workers=1, **options)) == _numbers(few)
+
+
+def test_few_outputs_serve_validation_targets_and_label_smoothing(tmp_path: Path) -> None:
+    task = raytt.Task(
+        name="many",
+        model=_with_many_classes,
+        data=lambda: _ten_digits(0, 80),
+        validation=lambda: _ten_digits(80, 140),
+        loss=raytt.CrossEntropy(label_smoothing=0.1),
+    )
+    found = []
+    for count in (40, 24):
+        options: dict[str, Any] = {"space": ADAMW[3:], "target": "val_loss=2.8", "max_outputs": count}
+        (entry,) = _rank(tmp_path / str(count), task=task, **options).entries
+        assert entry.forecast.status is Status.REACHED
+        found.append(entry.forecast.steps)
+    assert found[1] == pytest.approx(found[0], rel=0.1)
 
 
 def test_a_validation_target_is_followed_along_the_path(finished: Path) -> None:

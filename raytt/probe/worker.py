@@ -124,6 +124,7 @@ class ProbeWorker:
             self._anchor = {name: p.detach().clone() for name, p in self._network.trainable.items()}
             self._load(weights or {})
             self._whole = self._network
+            # None while the whole width is looked at, from which the choice follows.
             self._few: FewOutputs | None = None
             self._few = self._choose_outputs()
             if self._few is not None:
