@@ -305,7 +305,6 @@ def _reference_plans(budgets: Mapping[Candidate, int], reduced: Reduced, plan: P
                 stop_ratio=plan.stops_at(),
                 num_waypoints=plan.num_waypoints,
                 most_steps=max(LEAST_STEPS, share) if plan.reference_steps is None else plan.reference_steps,
-                batch_sizes=tuple(sorted({c.batch_size for c in own})),
             )
         )
     return plans

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from raytt.distributed.files import Files
 from raytt.distributed.process import settle
 from raytt.distributed.progress import Phase
 from raytt.distributed.session import WorkerResources
+from raytt.dynamics.adam import Preconditioner
 from raytt.fingerprint import fingerprint
 from raytt.probe.reference import common_scale, run_reference
 from raytt.store import Arrays, FileRecord, Run
@@ -38,8 +39,6 @@ class ReferencePlan:
     """Tangents besides the one at the pre-trained weights, S."""
     most_steps: int
     """Steps, restarts included, after which it stops all the same."""
-    batch_sizes: tuple[int, ...]
-    """Of the candidates, for the batch-size correction of adamw."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,8 +55,8 @@ class Reference:
     """Steps of its waypoints."""
     waypoints: tuple[FileRecord, ...]
     """Files of its waypoints: arrays of `raytt.probe.worker.Point`."""
-    noise_factors: Mapping[int, float]
-    """ρ by batch size, see `raytt.probe.reference`."""
+    preconditioner: Preconditioner | None
+    """Size of adamw's; None for sgd."""
     wasted_steps: int
     """Steps of attempts that were given up."""
     seconds: float
@@ -85,7 +84,6 @@ def _run(
         num_waypoints=plan.num_waypoints,
         most_steps=plan.most_steps,
         eval_index=eval_index,
-        batch_sizes=plan.batch_sizes,
         device=resources.device,
     )
     common = common_scale(found.waypoints)
@@ -100,7 +98,7 @@ def _run(
         "steps": found.steps.tolist(),
         "losses": found.losses.tolist(),
         "waypoint_steps": [w.step for w in found.waypoints],
-        "noise_factors": {str(size): factor for size, factor in found.noise_factors.items()},
+        "preconditioner": None if found.preconditioner is None else asdict(found.preconditioner),
         "wasted_steps": found.wasted_steps,
         "seconds": found.seconds,
         "stopped": found.stopped,
@@ -162,13 +160,14 @@ def _stored(run: Run, files: Files, plan: ReferencePlan, key: str) -> Reference 
     records = [record for name in names if (record := run.recorded(name, key)) is not None]
     if len(files.intact(records)) < len(names):
         return None
+    known = summary["preconditioner"]
     return Reference(
         candidate=Candidate.from_config(summary["config"]),
         steps=np.asarray(summary["steps"], dtype=np.int64),
         losses=np.asarray(summary["losses"], dtype=np.float64),
         waypoint_steps=tuple(summary["waypoint_steps"]),
         waypoints=tuple(records),
-        noise_factors={int(size): factor for size, factor in summary["noise_factors"].items()},
+        preconditioner=None if known is None else Preconditioner(**known),
         wasted_steps=summary["wasted_steps"],
         seconds=summary["seconds"],
         stopped=summary["stopped"],

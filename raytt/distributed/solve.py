@@ -26,6 +26,7 @@ from raytt.distributed.process import settle
 from raytt.distributed.progress import Phase
 from raytt.distributed.reduce import Reduced
 from raytt.distributed.tangents import PathTangents, gather
+from raytt.dynamics.adam import Preconditioner
 from raytt.dynamics.curves import KINDS, Curves
 from raytt.dynamics.draws import path_seed
 from raytt.dynamics.network import Network, linear_network
@@ -40,7 +41,7 @@ from raytt.target import Target
 MOST_CANDIDATES = 64
 """In one piece of work. Candidates that step together share the reading of each minibatch's rows: measured with 4,000
 coordinates and B = 64, a step of one candidate takes 0.68 ms among 4, 0.20 ms among 32, 0.14 ms among 64 or 128."""
-NUMERICS = 2
+NUMERICS = 3
 """Raised with every change that moves curves, so that a run directory does not give those of an older raytt."""
 PATHS_PER_PIECE = 2
 """Sample paths in one piece of work: with 8 paths, even one batch size gives four workers something to do."""
@@ -98,8 +99,8 @@ class PathFacts:
 
     positions: tuple[NDArray[np.float64], ...]
     """w̃_s of each tangent, shape (R,)."""
-    noise_factors: Mapping[int, float]
-    """ρ by batch size, see `raytt.dynamics.adam`."""
+    preconditioner: Preconditioner | None
+    """Of adamw, see `raytt.dynamics.adam`."""
 
 
 _networks: dict[str, tuple[Tangent, Network]] = {}
@@ -125,7 +126,6 @@ def _solve(
         _networks.clear()
         _networks[key] = _network(path, arrays[::2], arrays[1::2]) if with_validation else _network(path, arrays, ())
     tangent, network = _networks[key]
-    factors = {} if path is None else path.noise_factors
     return simulate(
         tangent,
         simulation.loss,
@@ -137,7 +137,7 @@ def _solve(
         method=simulation.method,
         full_batch=simulation.full_batch,
         network=network,
-        noise_factor=lambda size: factors.get(size, 1.0),
+        preconditioner=None if path is None else path.preconditioner,
         subset=simulation.subset_of(piece.candidates[0].batch_size),
     )
 
@@ -220,7 +220,7 @@ class Solvers:
                 splits: list[Split] = ["train", "validation"] if "validation" in gathered[0] else ["train"]
                 self._sources[family] = _Source(
                     key=path.made_from,
-                    path=PathFacts(positions=path.positions, noise_factors=path.reference.noise_factors),
+                    path=PathFacts(positions=path.positions, preconditioner=path.reference.preconditioner),
                     with_validation=len(splits) > 1,
                     arrays=[refs[split] for refs in gathered for split in splits],
                 )

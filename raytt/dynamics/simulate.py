@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from raytt.candidates import Candidate
+from raytt.dynamics.adam import Preconditioner
 from raytt.dynamics.curves import Curves
 from raytt.dynamics.draws import bootstrap_weights, choose_subsets
 from raytt.dynamics.network import LinearNetwork, Network, linear_network
@@ -38,7 +39,7 @@ def simulate(
     full_batch: bool = False,
     record_at: Sequence[int] | None = None,
     network: Network | None = None,
-    noise_factor: Callable[[int], float] | None = None,
+    preconditioner: Preconditioner | None = None,
     subset: int | None = None,
 ) -> Curves:
     """Simulate M candidates on P sample paths of common random numbers.
@@ -60,7 +61,7 @@ def simulate(
             where a target (no plateau) says which of them matter, others are interpolated (`raytt.dynamics.between`).
         network: What is simulated: by default `linear_network` of this tangent; one that was made before (it may hold
             a Gram matrix that takes seconds), or a `PathNetwork` that begins at this tangent.
-        noise_factor: ρ(B) of adamw, see `raytt.dynamics.adam`.
+        preconditioner: Of adamw, see `raytt.dynamics.adam`; None: it stands still.
         subset: n, samples that each path trains on, drawn anew for each; B ≤ n < N. None: all N. Only with ``"sgd"``
             and minibatches.
 
@@ -104,7 +105,7 @@ def simulate(
                 paths=paths,
                 seed=seed,
                 full_batch=full_batch,
-                noise_factor=noise_factor,
+                preconditioner=preconditioner,
                 subsets=subsets,
             )
         else:

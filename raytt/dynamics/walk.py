@@ -7,7 +7,7 @@ in one batched product), and each row stops as soon as its own curve has arrived
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raytt.candidates import Candidate
-from raytt.dynamics.adam import AdamW
+from raytt.dynamics.adam import AdamW, Preconditioner
 from raytt.dynamics.between import Between
 from raytt.dynamics.draws import path_seed
 from raytt.dynamics.network import Batch, Network
@@ -48,9 +48,7 @@ class Stepper(Protocol):
         """Go on with ``rows`` (positions among the current ones) only."""
 
 
-def stepper(
-    network: Network, candidates: Sequence[Candidate], noise_factor: Callable[[int], float] | None = None
-) -> Stepper:
+def stepper(network: Network, candidates: Sequence[Candidate], preconditioner: Preconditioner | None = None) -> Stepper:
     """The optimizer of candidates that share it, at the pre-trained weights.
 
     Raises:
@@ -58,7 +56,7 @@ def stepper(
     """
     (optimizer,) = {c.optimizer for c in candidates}
     if optimizer == "adamw":
-        return AdamW(network, candidates, noise_factor or (lambda _: 1.0))
+        return AdamW(network, candidates, preconditioner)
     return Sgd(network, candidates)
 
 
@@ -72,7 +70,7 @@ def walk(
     paths: int,
     seed: int,
     full_batch: bool,
-    noise_factor: Callable[[int], float] | None = None,
+    preconditioner: Preconditioner | None = None,
     subsets: Sequence[Ints] | None = None,
 ) -> None:
     """Walk all paths and store what the recorder wants.
@@ -86,7 +84,7 @@ def walk(
         paths: P; with ``full_batch`` all are alike.
         seed: Of the minibatches, see `raytt.dynamics.draws.path_seed`.
         full_batch: Whether each step takes the gradient of all N samples.
-        noise_factor: ρ(B) of adamw, see `raytt.dynamics.adam`.
+        preconditioner: Of adamw, see `raytt.dynamics.adam`.
         subsets: Positions of the samples that each path trains on; None: all.
     """
     factors = [c.lr * c.lr_factors(budget) for c, budget in zip(candidates, budgets, strict=True)]
@@ -96,7 +94,7 @@ def walk(
             batches = _full_batches(network)
         else:
             batches = _minibatches(network, candidates[0].batch_size, seed, path, own)
-        block = stepper(network, candidates, noise_factor)
+        block = stepper(network, candidates, preconditioner)
         _walk(network, loss, block, np.asarray(budgets), factors, recorder, path, batches)
 
 

@@ -9,17 +9,12 @@ loss climbs well above the lowest seen) is begun again at a third of the learnin
 three times: which learning rate suits is not known beforehand, since curvature grows as features move (30-fold within
 36 steps on the digits example).
 
-Batch-size correction for AdamW. Of v̂, the part s² is signal (squared mean gradient), n² = v̂ − s² noise, which a batch
-of B samples instead of B_ref scales by B_ref/B. From m̂ and v̂ alone, per weight: E m̂² = s² + κ_t n² with κ_t the sum of
-squared weights of the moving average at step t (`variance_share`), so s² ≈ (m̂² − κ_t v̂)/(1 − κ_t), at least 0. Updates
-along the signal are then shorter or longer by
-
-    ρ(B) = Σ s²/√(s² + n² B_ref/B)  /  Σ s²/√(s² + n²)          over all weights, geometric mean over w_1 … w_S.
+For AdamW the size of the preconditioner goes with its shape: V_ref = Σ_j v̂_j D₀_j / D_j² over all weights, what the
+rows' own second moments are compared with (`raytt.dynamics.adam`), and e = Σ D₀ (ε / D) / Σ D₀; means over w_1 … w_S.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +27,7 @@ from torch import Tensor
 
 from raytt.candidates import Candidate
 from raytt.data import Split, open_dataset
+from raytt.dynamics.adam import Preconditioner
 from raytt.errors import InputError
 from raytt.losses import Loss, as_loss
 from raytt.minibatches import check_batch_size, iterate_minibatches
@@ -67,6 +63,8 @@ class Waypoint:
     """All trainable weights, flattened in the order of the network's parameters, shape (D,)."""
     scale: NDArray[np.float32] | None = None
     """D_s = √v̂ + ε of AdamW, at least `FLOOR` of its root mean square, shape (D,)."""
+    second: NDArray[np.float32] | None = None
+    """v̂ itself, shape (D,)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,8 +81,8 @@ class ReferenceRun:
     """Mean training loss on the probed samples there, shape (T,)."""
     waypoints: tuple[Waypoint, ...]
     """w_1 … w_S."""
-    noise_factors: Mapping[int, float]
-    """ρ by batch size; all 1 for sgd."""
+    preconditioner: Preconditioner | None
+    """Size of adamw's; None for sgd."""
     wasted_steps: int
     """Steps of attempts that were given up."""
     seconds: float
@@ -102,7 +100,6 @@ def run_reference(
     num_waypoints: int,
     most_steps: int,
     eval_index: Sequence[int] | NDArray[np.int64],
-    batch_sizes: Sequence[int] = (),
     device: str | torch.device = "cpu",
     on_step: Callable[[int, float], None] | None = None,
 ) -> ReferenceRun:
@@ -116,7 +113,6 @@ def run_reference(
         num_waypoints: S ≥ 1, points to keep.
         most_steps: Steps after which to stop all the same, restarts included.
         eval_index: Positions of the probed training samples, on which losses are evaluated.
-        batch_sizes: For which `ReferenceRun.noise_factors` are wanted.
         device: Where to train.
         on_step: Called with each evaluated step and loss ratio.
 
@@ -133,7 +129,7 @@ def run_reference(
     for attempt in range(MOST_RESTARTS + 1):
         last = attempt == MOST_RESTARTS
         model = prepare_model(task, device=device)
-        run = _Attempt(model, loss, fit, measured, candidate, seed, stop_ratio, num_waypoints, batch_sizes)
+        run = _Attempt(model, loss, fit, measured, candidate, seed, stop_ratio, num_waypoints)
         verdict = run.go(most_steps - wasted, impatient=not last and not tried_down, on_step=on_step)
         enough = wasted + run.done >= most_steps
         if verdict == "stable" or last or enough:
@@ -156,7 +152,7 @@ def run_reference(
         steps=np.asarray(run.steps, dtype=np.int64),
         losses=np.asarray(run.losses),
         waypoints=waypoints,
-        noise_factors=run.noise_factors(),
+        preconditioner=preconditioner_of(waypoints, candidate.eps),
         wasted_steps=wasted,
         seconds=time.perf_counter() - begin,
         stopped=run.stopped,
@@ -176,7 +172,6 @@ class _Attempt:
         seed: int,
         stop_ratio: float,
         num_waypoints: int,
-        batch_sizes: Sequence[int],
     ) -> None:
         self._model, self._loss, self._fit, self._measured = model, loss, fit, measured
         self._candidate, self._seed = candidate, seed
@@ -184,8 +179,6 @@ class _Attempt:
         levels = [stop_ratio ** (k / num_waypoints) for k in range(1, num_waypoints + 1)]
         self._due = [*levels[:-1], stop_ratio]
         self._num_waypoints = num_waypoints
-        self._batch_sizes = batch_sizes
-        self._factors: dict[int, list[float]] = {size: [] for size in batch_sizes}
         self._waypoints: list[Waypoint] = []
         self.steps: list[int] = [0]
         self.losses: list[float] = [evaluate(model, loss, measured)[0]]
@@ -237,46 +230,40 @@ class _Attempt:
             self._keep()
         return tuple(self._waypoints)
 
-    def noise_factors(self) -> dict[int, float]:
-        """ρ by batch size."""
-        return {size: float(np.exp(np.mean(np.log(found)))) if found else 1.0 for size, found in self._factors.items()}
-
     def _keep(self) -> None:
-        scale = None
+        scale = second = None
         if self._candidate.optimizer == "adamw":
-            scale = self._adam_scale()
+            scale, second = self._adam_scale()
         weights = _flat([p.detach() for p in self._model.trainable.values()])
-        self._waypoints.append(Waypoint(step=self.done, weights=weights, scale=scale))
+        self._waypoints.append(Waypoint(step=self.done, weights=weights, scale=scale, second=second))
 
-    def _adam_scale(self) -> NDArray[np.float32]:
+    def _adam_scale(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """D_s and v̂."""
         c = self._candidate
         state = [self._optimizer.state[p] for p in self._model.trainable.values()]
         second = _flat([s["exp_avg_sq"] for s in state]).astype(np.float64) / (1.0 - c.betas[1] ** self.done)
-        first = _flat([s["exp_avg"] for s in state]).astype(np.float64) / (1.0 - c.betas[0] ** self.done)
-        kappa = variance_share(c.betas[0], self.done)
-        # A single gradient (κ₁ = 1) tells nothing apart.
-        signal = np.clip((first**2 - kappa * second) / max(1.0 - kappa, 1e-12), 0.0, second)
-        noise = second - signal
-        for size, found in self._factors.items():
-            found.append(noise_factor(signal, noise, c.batch_size / size))
         scale = np.sqrt(second) + c.eps
-        return np.asarray(np.maximum(scale, FLOOR * np.sqrt(np.mean(scale**2))), dtype=np.float32)
+        floored = np.maximum(scale, FLOOR * np.sqrt(np.mean(scale**2)))
+        return floored.astype(np.float32), second.astype(np.float32)
 
 
-def variance_share(beta: float, step: int) -> float:
-    """κ_t = Σ w_i² = (1 − β)/(1 + β) · (1 + βᵗ)/(1 − βᵗ) of the weights w_i = (1 − β) β^(t−i)/(1 − βᵗ), i = 1…t, that
-    Adam's bias-corrected average gives to the gradients so far; 1 at t = 1, falling to (1 − β)/(1 + β).
-    """
-    decayed = beta**step
-    return (1.0 - beta) / (1.0 + beta) * (1.0 + decayed) / (1.0 - decayed)
-
-
-def noise_factor(signal: Floats, noise: Floats, noise_ratio: float) -> float:
-    """ρ = Σ s²/√(s² + n² q) / Σ s²/√(s² + n²) for q = ``noise_ratio`` = B_ref/B; 1 where there is no signal at all."""
-    tiny = np.finfo(np.float64).tiny
-    there = float((signal / np.sqrt(signal + noise * noise_ratio + tiny)).sum())
-    here = float((signal / np.sqrt(signal + noise + tiny)).sum())
-    return there / here if here > 0.0 and there > 0.0 and math.isfinite(there / here) else 1.0
+def preconditioner_of(waypoints: Sequence[Waypoint], eps: float) -> Preconditioner | None:
+    """V_ref (geometric mean over waypoints) and e (arithmetic mean); None without any preconditioner."""
+    common = common_scale(waypoints)
+    if common is None:
+        return None
+    weight = common.astype(np.float64)
+    moments, shares = [], []
+    for waypoint in waypoints:
+        assert waypoint.scale is not None
+        assert waypoint.second is not None
+        scale = waypoint.scale.astype(np.float64)
+        moments.append(float((waypoint.second * weight / scale**2).sum()))
+        shares.append(float((np.minimum(eps / scale, 1.0) * weight).sum() / weight.sum()))
+    # Gradients that vanished everywhere leave nothing to compare with.
+    if min(moments) <= 0.0:
+        return None
+    return Preconditioner(second_moment=float(np.exp(np.mean(np.log(moments)))), eps_share=float(np.mean(shares)))
 
 
 def common_scale(waypoints: Sequence[Waypoint]) -> NDArray[np.float32] | None:

@@ -14,11 +14,11 @@ from raytt.candidates import Candidate
 from raytt.errors import InputError
 from raytt.probe.reference import (
     ReferenceRun,
+    Waypoint,
     common_scale,
-    noise_factor,
+    preconditioner_of,
     run_reference,
     unflatten,
-    variance_share,
 )
 from raytt.probe.settings import ProbeSettings
 from raytt.probe.sketch import CountSketch, project
@@ -54,7 +54,6 @@ def _run(candidate: Candidate = SGD, **changes: Any) -> ReferenceRun:
         "num_waypoints": 3,
         "most_steps": 2000,
         "eval_index": np.arange(80),
-        "batch_sizes": (4, 16, 64),
     }
     return run_reference(TASK, candidate, **(settings | changes))
 
@@ -100,19 +99,33 @@ def test_adamw_keeps_its_preconditioner() -> None:
     np.testing.assert_allclose(common, expected, rtol=1e-5)
 
 
-def test_smaller_batches_shorten_adamws_updates() -> None:
-    factors = _run(ADAMW).noise_factors
-    assert factors[16] == pytest.approx(1.0)
-    assert factors[4] < 1.0 < factors[64]
-    assert set(_run(SGD).noise_factors.values()) == {1.0}
+def test_the_size_of_adamws_preconditioner_in_closed_form() -> None:
+    def waypoint(second: float, scale: float) -> Waypoint:
+        return Waypoint(
+            step=1,
+            weights=np.zeros(2, dtype=np.float32),
+            scale=np.full(2, scale, dtype=np.float32),
+            second=np.full(2, second, dtype=np.float32),
+        )
+
+    found = preconditioner_of([waypoint(4.0, 2.5), waypoint(9.0, 3.5)], eps=0.5)
+    assert found is not None
+    common = (2.5 * 3.5) ** 0.5
+    moments = [2 * 4.0 * common / 2.5**2, 2 * 9.0 * common / 3.5**2]
+    assert found.second_moment == pytest.approx((moments[0] * moments[1]) ** 0.5)
+    assert found.eps_share == pytest.approx((0.5 / 2.5 + 0.5 / 3.5) / 2)
+    assert preconditioner_of([waypoint(0.0, 0.5)], eps=0.5) is None
 
 
-def test_noise_factor_in_closed_form() -> None:
-    signal, noise = np.array([4.0]), np.array([5.0])
-    # √(s² + n²) = 3 with the reference's batch; four times the noise variance gives √24.
-    assert noise_factor(signal, noise, 4.0) == pytest.approx(3.0 / np.sqrt(24.0))
-    assert noise_factor(signal, np.zeros(1), 4.0) == pytest.approx(1.0)
-    assert noise_factor(np.zeros(1), noise, 4.0) == 1.0
+def test_adamws_preconditioner_is_as_large_as_its_shape_without_epsilon() -> None:
+    run = _run(ADAMW)
+    common = common_scale(run.waypoints)
+    assert common is not None
+    assert run.preconditioner is not None
+    # V = Σ v̂ D₀ / D² is Σ D₀ but for ε and the floor.
+    assert run.preconditioner.second_moment == pytest.approx(float(common.sum()), rel=0.1)
+    assert 0.0 < run.preconditioner.eps_share < 0.01
+    assert _run(SGD).preconditioner is None
 
 
 def test_an_unstable_learning_rate_is_lowered_and_its_steps_are_counted() -> None:
@@ -175,12 +188,3 @@ def test_scaled_rows_have_the_inner_products_of_the_preconditioned_jacobian() ->
     np.testing.assert_allclose(worker.position(), there.numpy(), rtol=1e-4, atol=1e-7)
     worker.move(None)
     np.testing.assert_array_equal(worker.probe(index).rows, plain.rows)
-
-
-@pytest.mark.parametrize("beta", [0.0, 0.9, 0.95])
-def test_variance_share_is_the_sum_of_squared_weights_of_the_moving_average(beta: float) -> None:
-    for step in (1, 2, 9, 300):
-        ages = np.arange(step)
-        weights = (1.0 - beta) * beta**ages / (1.0 - beta**step)
-        assert weights.sum() == pytest.approx(1.0)
-        assert variance_share(beta, step) == pytest.approx(np.square(weights).sum())
