@@ -49,12 +49,20 @@ class Plan:
     """Of the network's passes in the probe."""
     max_outputs: int = MAX_OUTPUTS
     """Outputs probed per sample, at most, where there are more classes."""
-    whole_set: bool = True
-    """Whether curves are carried over from the probed samples to the whole set."""
+    whole_set: bool | None = None
+    """Whether curves are carried over from the probed samples to the whole set (`raytt.whole`); None: see `lifts`."""
     stop_ratio: float | None = None
     """Loss ratio at which reference runs stop; None: as `STOP_RATIO` says."""
     num_waypoints: int = NUM_WAYPOINTS
     """Tangents on a reference run, besides the one at the pre-trained weights."""
+
+    def lifts(self, *, has_references: bool) -> bool:
+        """Whether simulations are carried over to the whole set: unless a reference run's correction takes out what
+        few samples do to the training loss (`raytt.correction`). Validation curves it does not correct.
+        """
+        if self.whole_set is not None:
+            return self.whole_set
+        return self.target.needs_validation or not has_references
 
     def stops_at(self) -> float:
         """Loss ratio at which reference runs stop."""

@@ -12,7 +12,7 @@ import numpy as np
 from raytt.bands import Band, band_of
 from raytt.candidates import Candidate
 from raytt.choice import reference_candidate
-from raytt.correction import Correction
+from raytt.correction import LATER, SOONER, Correction
 from raytt.distributed import shipping
 from raytt.distributed.dispatch import await_cpu
 from raytt.distributed.files import Files
@@ -240,10 +240,11 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
                 loss=loss, target=plan.target, method=plan.method, num_paths=plan.num_paths, seed=plan.seed
             )
             solvers = Solvers(reduced, paths, num_workers=num_solvers, run=run, files=files)
-            trained, full = (data.num_trained, data.num_full) if plan.whole_set else (data.num, data.num)
+            lifts = plan.lifts(has_references=bool(paths))
             reference_rows, corrections = _check_references(
-                paths, solvers, simulation, phase, num_samples=data.num, num_samples_full=trained
+                paths, solvers, simulation, phase, num_samples=data.num, num_trained=data.num_trained, lifts=lifts
             )
+            full = data.num_full if lifts else data.num
             rows = solve_whole(solvers, budgets, simulation, phase, num_samples=data.num, num_samples_full=full)
             quiet = _without_noise(budgets, rows, simulation, solvers, data, phase)
     return Prediction(
@@ -317,9 +318,11 @@ def _check_references(
     phase: Phase,
     *,
     num_samples: int,
-    num_samples_full: int,
+    num_trained: int,
+    lifts: bool,
 ) -> tuple[dict[str, Row], dict[str, Correction]]:
     """Simulate each reference run on its own path, and measure how far off that is."""
+    exponent = SOONER if num_samples == num_trained else 0.0 if lifts else -LATER
     rows: dict[str, Row] = {}
     corrections: dict[str, Correction] = {}
     for family, path in paths.items():
@@ -333,7 +336,7 @@ def _check_references(
             replace(simulation, target=goal),
             phase,
             num_samples=num_samples,
-            num_samples_full=num_samples_full,
+            num_samples_full=num_trained if lifts else num_samples,
         )
         rows[family] = row = found[reference.candidate]
         corrections[family] = Correction.measure(
@@ -341,7 +344,7 @@ def _check_references(
             reference.losses,
             row.curves.steps,
             row.curves.train_loss[row.number],
-            all_samples=num_samples == num_samples_full,
+            exponent=exponent,
         )
     return rows, corrections
 

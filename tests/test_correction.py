@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raytt.correction import SOONER, WIDEST, Correction, first_crossings
+from raytt.correction import LATER, SOONER, WIDEST, Correction, first_crossings
 
 STEPS = np.arange(0.0, 201.0)
 
@@ -70,7 +70,8 @@ def test_below_the_end_of_the_reference_run_real_training_is_sooner() -> None:
     np.testing.assert_allclose(times[31:], STEPS[31:] * np.exp(-SOONER * depth), rtol=1e-6)
 
 
-def test_a_subsample_is_not_taken_to_be_slow_beyond_the_reference() -> None:
+def test_a_subsample_is_learned_by_heart_too_soon_beyond_the_reference() -> None:
     curve = np.exp(-0.03 * STEPS)
-    correction = Correction.measure(STEPS[:31], curve[:31], STEPS, curve[None], all_samples=False)
-    np.testing.assert_allclose(correction.apply(STEPS, curve[None]), STEPS, rtol=1e-6)
+    correction = Correction.measure(STEPS[:31], curve[:31], STEPS, curve[None], exponent=-LATER)
+    depth = np.maximum(0.0, 0.03 * (STEPS - 30))
+    np.testing.assert_allclose(correction.apply(STEPS, curve[None]), STEPS * np.exp(LATER * depth), rtol=1e-6)

@@ -32,7 +32,7 @@ from .tasks import load
 METHODS = (
     "path",
     "path uncorrected",
-    "path, probed samples alone",
+    "path, carried over to the whole set",
     "training-free",
     "rescaled reference",
     "fitted reference",
@@ -56,8 +56,8 @@ def predictions(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
         "path uncorrected": forecasts(prediction, corrected=False),
     }
     if setting.samples is not None:
-        alone, _ = run_prediction(record_task, candidates, replace(setting, whole_set=False), folder)
-        found["path, probed samples alone"] = forecasts(alone, corrected=True)
+        lifted, _ = run_prediction(record_task, candidates, replace(setting, whole_set=True), folder)
+        found["path, carried over to the whole set"] = forecasts(lifted, corrected=True)
     sgd = [c for c in candidates if c.optimizer == "sgd"]
     free = Setting(samples=setting.samples, proj_dim=setting.proj_dim, num_paths=setting.num_paths, reference_steps=0)
     found["training-free"] = forecasts(run_prediction(record_task, sgd, free, folder)[0], corrected=False)

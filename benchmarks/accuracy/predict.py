@@ -41,8 +41,8 @@ class Setting:
     """Loss ratio at which the reference run stops."""
     num_waypoints: int = NUM_WAYPOINTS
     """Tangents on the reference run, besides the first."""
-    whole_set: bool = True
-    """Whether curves are carried over from the probed samples to the whole set."""
+    whole_set: bool | None = None
+    """Whether curves are carried over from the probed samples to the whole set; None: as raytt decides."""
     max_outputs: int = MAX_OUTPUTS
     """Outputs probed per sample, at most."""
     val_accuracy: float | None = None

@@ -19,7 +19,6 @@ from benchmarks.simulate import BATCH_SIZE, NUM_OUTPUTS, Setup, candidates_of, s
 from raytt.distributed import reducer
 from raytt.distributed.reduce import GROUP_ROWS
 from raytt.distributed.solve import Piece, Simulation, cut
-from raytt.distributed.solve_whole import PATHS, SHARES
 from raytt.dynamics.network import linear_network
 from raytt.dynamics.recording import measured_records, record_steps
 from raytt.examples import digits
@@ -294,15 +293,13 @@ def _simulations(work: Work, rates: Rates) -> list[float]:
     space = {**digits.search_space, "max_epochs": work.epochs}
     candidates = draw(space, num_candidates=work.candidates, seed=0).candidates
     budgets = {c: c.budget(num_samples=work.samples_full, default_epochs=work.epochs) for c in candidates}
-    shares = len(SHARES) if work.samples < work.samples_full else 0
-    cuts = [cut(budgets, simulation), *[cut(budgets, replace(simulation, num_paths=PATHS))] * shares]
 
     def seconds(piece: Piece) -> float:
         records = sum(int(measured_records(record_steps([b]), [b]).sum()) for b in piece.budgets) * piece.paths
         samples = 4.0 * piece.cost + 2.0 * records * work.samples
         return samples * min(2, work.tangents) * work.outputs * work.proj_dim / rates.simulate
 
-    return [seconds(piece) for groups in cuts for pieces in groups for piece in pieces]
+    return [seconds(piece) for pieces in cut(budgets, simulation) for piece in pieces]
 
 
 def needs(work: Work, cluster: Cluster) -> list[Need]:

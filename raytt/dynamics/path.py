@@ -16,10 +16,17 @@ again, and then stand still:
 
     Z(λ) = Z_S + γ(x) (Z_S − Z_{S−1}),    h(λ) = f_S + x Z_S Δ + ∫₀ˣ γ · (Z_S − Z_{S−1}) Δ,    γ(x) = min(x, 1).
 
-How far a row has come is read off by a linear functional of its own weights, λ = ⟨w̃ − w̃_s, m_s⟩ / ⟨Δ_s, m_s⟩ with
-m_s = ½ (Z_s + Z_{s+1})ᵀ (f_{s+1} − f_s): the movement of outputs that it shares with the reference. Projecting weights
-on Δ_s itself (m_s = Δ_s) counts the reference's own minibatch noise as way: a third to a half of ‖Δ_s‖² in the runs
-looked at, so that another run, whose noise is its own, would seem to lag behind.
+How far a row has come is read off by a linear functional of its own weights, the mean of two that are both λ on the
+path itself:
+
+    λ = ½ ⟨w̃ − w̃_s, m_s⟩ / ⟨Δ_s, m_s⟩ + ½ ⟨w̃ − w̃_s, Δ_s⟩ / ‖Δ_s‖²,        m_s = ½ (Z_s + Z_{s+1})ᵀ (f_{s+1} − f_s)
+
+The first is the movement of outputs that a row shares with the reference, the second that of its weights. They err to
+opposite sides. A third to a half of ‖Δ_s‖² is the reference's own minibatch noise, so that by its weights another run,
+whose noise is its own, lags behind. Outputs run ahead where few samples of many were probed and are soon learned by
+heart: AdamW on Fashion-MNIST, 512 of 5,000 samples, is by its outputs past the end of the path after 15 steps, of which
+the reference took 124 to get there, and by its weights has not left the second segment; its simulated loss climbs
+again, as it is given features and outputs of a place where it is not. By the mean of both it does not.
 
 Source: trajectory piecewise linear model reduction (Rewieński and White 2003), here for training dynamics.
 """
@@ -117,7 +124,10 @@ class PathNetwork(Network):
         if any(float(length) <= 0.0 for length in lengths):
             raise ValueError("two tangents between which the outputs did not move along the path")
         # λ of each segment is affine in the state: w̃ · gauge − offset.
-        self._gauges = [gauge / length for gauge, length in zip(gauges, lengths, strict=True)]
+        self._gauges = [
+            0.5 * (gauge / length + move / (move @ move))
+            for gauge, length, move in zip(gauges, lengths, moves, strict=True)
+        ]
         self._offsets = [float(g @ w) for g, w in zip(self._gauges, positions, strict=False)]
         self._blend = self.train.outputs.new_zeros(0)
         self._gathered: dict[int, Tensor] = {}
@@ -235,7 +245,7 @@ class PathNetwork(Network):
 
 
 def _gauge(here: Samples, there: Samples) -> Tensor:
-    """½ (Z_s + Z_{s+1})ᵀ (f_{s+1} − f_s), shape (R,)."""
+    """m_s = ½ (Z_s + Z_{s+1})ᵀ (f_{s+1} − f_s), shape (R,)."""
     moved = (there.outputs - here.outputs).reshape(-1)
     width = here.jacobian.shape[2]
     return 0.5 * (moved @ here.jacobian.reshape(-1, width) + moved @ there.jacobian.reshape(-1, width))
