@@ -98,6 +98,26 @@ def test_a_training_free_ranking_of_the_same_run_has_no_reference_run(finished: 
     assert load_run(finished / "r").references == ()
 
 
+@pytest.mark.parametrize(
+    ("changes", "subsets"),
+    [({}, set()), ({"target": "val_loss=1.2"}, {6, 12}), ({"reference_steps": 0}, {6, 12})],
+    ids=["reference run", "validation", "training-free"],
+)
+def test_what_a_part_of_the_samples_is_simulated_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], subsets: set[int]
+) -> None:
+    asked: list[int | None] = []
+    solve = Solvers.solve
+
+    def noted(self: Solvers, budgets: Any, simulation: Any, phase: Any) -> Any:
+        asked.append(simulation.subset)
+        return solve(self, budgets, simulation, phase)
+
+    monkeypatch.setattr(Solvers, "solve", noted)
+    _rank(tmp_path, space=SPACE[:2], samples=24, max_epochs=10.0, **changes)
+    assert set(asked) - {None} == subsets
+
+
 def test_what_diverges_is_named(base: tuple[raytt.Ranking, Path]) -> None:
     (lost,) = [entry for entry in base[0].entries if entry.candidate.lr == 1e9]
     assert lost.forecast.status is Status.UNSTABLE

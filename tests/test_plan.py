@@ -1,0 +1,62 @@
+"""When simulations are carried over to the whole set."""
+
+from __future__ import annotations
+
+import pytest
+
+from raytt.distributed.session import WorkerResources
+from raytt.distributed.workers import Limits
+from raytt.plan import LEAST_STOP_RATIO, STOP_RATIO, Plan
+from raytt.target import Target
+
+
+def _plan(target: str, **changes: object) -> Plan:
+    fields: dict[str, object] = {
+        "target": Target.parse(target),
+        "seed": 0,
+        "proj_dim": 64,
+        "samples": None,
+        "num_workers": None,
+        "limits": Limits(),
+        "needed_workers": 1,
+        "worker": WorkerResources(),
+        "custom_worker": False,
+        "address": None,
+        "max_epochs": 1.0,
+        "num_paths": 1,
+        "method": "sgd",
+        "reference_steps": None,
+    }
+    return Plan(**(fields | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("target", "has_references", "whole_set", "lifts"),
+    [
+        ("loss_ratio=0.1", True, None, False),
+        ("accuracy=0.9", True, None, False),
+        ("val_loss=0.5", True, None, True),
+        ("val_accuracy=0.9", True, None, True),
+        ("loss_ratio=0.1", False, None, True),
+        ("loss_ratio=0.1", True, True, True),
+        ("val_loss=0.5", False, False, False),
+    ],
+)
+def test_a_reference_run_stands_in_for_the_whole_set(
+    target: str, has_references: bool, whole_set: bool | None, lifts: bool
+) -> None:
+    assert _plan(target, whole_set=whole_set).lifts(has_references=has_references) is lifts
+
+
+@pytest.mark.parametrize(
+    ("target", "changes", "ratio"),
+    [
+        ("loss_ratio=0.1", {}, 0.1),
+        ("loss_ratio=0.001", {}, LEAST_STOP_RATIO),
+        ("loss_ratio=0.9", {}, 0.5),
+        ("val_accuracy=0.9", {}, STOP_RATIO),
+        ("loss_ratio=0.1", {"stop_ratio": 0.4}, 0.4),
+    ],
+)
+def test_where_reference_runs_stop(target: str, changes: dict[str, object], ratio: float) -> None:
+    assert _plan(target, **changes).stops_at() == ratio
