@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +116,23 @@ def docstrings() -> RecordTask:
     return RecordTask(task=example.task, sgd_lr=0.03, adamw_lr=1e-4, max_steps=300, val_accuracy=0.7)
 
 
+def docstrings_head() -> RecordTask:
+    """Docstrings with the head alone fine-tuned: a linear model."""
+    return _docstrings_part("docstrings_head", ("head.*",), sgd_lr=3.0, adamw_lr=1e-2)
+
+
+def docstrings_block() -> RecordTask:
+    """Docstrings with the head and the last of six blocks fine-tuned."""
+    return _docstrings_part("docstrings_block", ("head.*", "encoder.encoder.layer.5.*"), sgd_lr=0.1, adamw_lr=3e-4)
+
+
+def _docstrings_part(name: str, trainable: tuple[str, ...], *, sgd_lr: float, adamw_lr: float) -> RecordTask:
+    from raytt.examples import docstrings as example
+
+    task = replace(example.task, name=name, trainable=trainable)
+    return RecordTask(task=task, sgd_lr=sgd_lr, adamw_lr=adamw_lr, max_steps=300, val_accuracy=0.7)
+
+
 def fortunes() -> RecordTask:
     """MiniLM, the upper third of it fine-tuned: which of eight categories a Debian fortune is from."""
     from .fortunes import TASK
@@ -197,6 +214,8 @@ TASKS: dict[str, Callable[[], RecordTask]] = {
     "diabetes": diabetes,
     "digits": digits,
     "docstrings": docstrings,
+    "docstrings_block": docstrings_block,
+    "docstrings_head": docstrings_head,
     "fashion5": fashion5,
     "fashion10": fashion10,
     "fortunes": fortunes,
