@@ -55,7 +55,7 @@ def predictions(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
         "path": forecasts(prediction, corrected=True),
         "path uncorrected": forecasts(prediction, corrected=False),
     }
-    if setting.samples is not None:
+    if prediction.num_samples < prediction.num_samples_full:
         lifted, _ = run_prediction(record_task, candidates, replace(setting, whole_set=True), folder)
         found["path, carried over to the whole set"] = forecasts(lifted, corrected=True)
     sgd = [c for c in candidates if c.optimizer == "sgd"]
