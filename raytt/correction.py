@@ -33,7 +33,7 @@ FIRST_RATIO = 0.9
 """Above this, too few steps have been taken to tell."""
 ONE_STEP = 1.0
 """Added to both times: a crossing is known to a step or so, which early on is much."""
-SOONER = 0.07
+SOONER = 0.09
 """Exponent below the reference's end, of real training of several tasks, each left out in turn
 (``python -m benchmarks.accuracy.spread``)."""
 LATER = 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -234,6 +235,7 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
                         sharpness=max(sharpness(path, loss, files, run, phase)),
                         last_ratio=float(reference.losses.min() / reference.losses[0]),
                         batch_size=reference.candidate.batch_size,
+                        part=math.log(data.num_full / data.num),
                     )
         with reporter.phase("solve", "simulations") as phase:
             simulation = Simulation(

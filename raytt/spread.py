@@ -2,12 +2,13 @@
 
 The natural logarithm of real over predicted steps is taken as normal with mean zero and the standard deviation
 
-    σ² = WITHIN² + (BEYOND · d)² + (SMALL_BATCH · h)² + (NEAR_EDGE · e)²
+    σ² = WITHIN² + (BEYOND · d)² + (SMALL_BATCH · h)² + (NEAR_EDGE · e)² + (PART · p)²
 
 d = ln(loss ratio at the reference run's end / at the target), at least 0: how far beyond the path;
 h = log₂(batch size of the reference run / own), at least 0: its noise is not the reference's;
 e = peak learning rate over the stability limit at the sharpest tangent (`raytt.trust.PathTrust.edge`), between `CALM`
-and `WILD`.
+and `WILD`;
+p = ln(N_full / N), how small a part of the training samples was probed.
 
 The constants are fitted to real training runs of several tasks, one of them left out in turn, by
 ``python -m benchmarks.accuracy.spread``, which also says how many of the left-out task's runs the intervals then hold.
@@ -22,6 +23,7 @@ WITHIN = 0.17
 BEYOND = 0.10
 SMALL_BATCH = 0.08
 NEAR_EDGE = 0.25
+PART = 0.0
 CALM = 0.5
 """Share of the stability limit up to which a learning rate makes no difference."""
 WILD = 1.5
@@ -38,13 +40,15 @@ class Regime:
     """h ≥ 0."""
     edge: float
     """Peak learning rate over the stability limit, ≥ 0."""
+    part: float = 0.0
+    """p ≥ 0."""
 
-    def terms(self) -> tuple[float, float, float, float]:
-        """What WITHIN, BEYOND, SMALL_BATCH and NEAR_EDGE are multiplied by."""
-        return 1.0, self.depth, self.halvings, max(0.0, min(self.edge, WILD) - CALM)
+    def terms(self) -> tuple[float, float, float, float, float]:
+        """What WITHIN, BEYOND, SMALL_BATCH, NEAR_EDGE and PART are multiplied by."""
+        return 1.0, self.depth, self.halvings, max(0.0, min(self.edge, WILD) - CALM), self.part
 
 
 def model_spread(regime: Regime) -> float:
     """σ of ln(real / predicted steps)."""
-    constants = (WITHIN, BEYOND, SMALL_BATCH, NEAR_EDGE)
+    constants = (WITHIN, BEYOND, SMALL_BATCH, NEAR_EDGE, PART)
     return math.hypot(*(c * term for c, term in zip(constants, regime.terms(), strict=True)))

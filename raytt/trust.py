@@ -51,6 +51,8 @@ class PathTrust:
     """Loss ratio at which the reference run stopped."""
     batch_size: int
     """Of the reference run."""
+    part: float = 0.0
+    """ln(N_full / N) of the samples probed."""
 
     def edge(self, candidate: Candidate) -> float:
         """Peak learning rate over the stability limit; 1 is the edge.
@@ -71,6 +73,7 @@ class PathTrust:
             depth=max(0.0, math.log(self.last_ratio / max(ratio, _TINY))),
             halvings=max(0.0, math.log2(self.batch_size / candidate.batch_size)),
             edge=self.edge(candidate),
+            part=self.part,
         )
 
     def lost(self, candidate: Candidate) -> bool:

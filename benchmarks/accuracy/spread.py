@@ -2,8 +2,10 @@
 
 Fits the constants of `raytt.spread` to all pairs of a real and a predicted number of steps of the tasks given, and, for
 each task, to those of the others: how many of the task's own runs then lie within 90 % intervals of that spread alone.
-Likewise `raytt.correction.SOONER`, the bias below the end of the reference run: the exponent with the least mean
-|error| there, all tasks counting alike, and what it does to the task that is left out.
+Likewise `raytt.correction.SOONER`, the bias below the end of the reference run where all samples are probed: the
+exponent with the least mean |error| there, all tasks counting alike, and what it does to the task that is left out.
+
+A task may be given as ``digits:128``: predicted from so many of its samples.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from .tasks import load
 
 FREEDOM = 4.0
 """Degrees of freedom of Student's law in the fit, so that single runs far off do not decide it."""
-NAMES = ("WITHIN", "BEYOND", "SMALL_BATCH", "NEAR_EDGE")
+NAMES = ("WITHIN", "BEYOND", "SMALL_BATCH", "NEAR_EDGE", "PART")
 Z90 = 1.6449
 
 
@@ -43,8 +45,10 @@ class Miss:
     regime: Regime
 
 
-def misses(name: str, setting: Setting, folder: Path) -> list[Miss]:
+def misses(task: str, setting: Setting, folder: Path) -> list[Miss]:
     """All pairs of one task in which both the real run and the simulation reach the threshold."""
+    name, _, samples = task.partition(":")
+    setting = replace(setting, samples=int(samples) if samples else None)
     rows = load_rows(name)
     prediction, _ = run_prediction(load(name), unique(rows), setting, folder)
     by_ratio = forecasts(prediction, corrected=True)
@@ -56,17 +60,21 @@ def misses(name: str, setting: Setting, folder: Path) -> list[Miss]:
             steps = by_ratio[ratio][c].steps
             if steps is not None and math.isfinite(real):
                 error = math.log(max(real, 1.0) / max(steps, 1.0))
-                found.append(Miss(task=name, optimizer=c.optimizer, error=error, regime=trust.regime(c, ratio)))
+                found.append(Miss(task=task, optimizer=c.optimizer, error=error, regime=trust.regime(c, ratio)))
     return found
 
 
 def sooner(found: Sequence[Miss]) -> float:
     """The exponent b with the least mean of |error + b d| over pairs at depth d > 0: a weighted median of −error/d."""
-    deep = [m for m in found if m.regime.depth > 0.0]
+    deep = _deep(found)
     sizes = {m.task: sum(o.task == m.task for o in deep) for m in deep}
     pairs = sorted((-_raw(m) / m.regime.depth, m.regime.depth / sizes[m.task]) for m in deep)
     weights = np.cumsum([weight for _, weight in pairs])
     return pairs[int(np.searchsorted(weights, 0.5 * weights[-1]))][0]
+
+
+def _deep(found: Sequence[Miss]) -> list[Miss]:
+    return [m for m in found if m.regime.depth > 0.0 and m.regime.part == 0.0]
 
 
 def _raw(miss: Miss) -> float:
@@ -76,12 +84,12 @@ def _raw(miss: Miss) -> float:
 
 def deep_error(found: Sequence[Miss], exponent: float) -> str:
     """Median |error| and mean error of predicted steps below the end of the reference run, in per cent."""
-    errors = np.array([_raw(m) + exponent * m.regime.depth for m in found if m.regime.depth > 0.0])
+    errors = np.array([_raw(m) + exponent * m.regime.depth for m in _deep(found)])
     return f"{np.median(np.abs(errors)):.0%} ({-errors.mean():+.0%})"
 
 
 def fit(found: Sequence[Miss]) -> NDArray[np.float64]:
-    """WITHIN, BEYOND, SMALL_BATCH, NEAR_EDGE of the greatest likelihood."""
+    """WITHIN, BEYOND, SMALL_BATCH, NEAR_EDGE, PART of the greatest likelihood."""
     terms = np.array([m.regime.terms() for m in found])
     errors = np.array([m.error for m in found])
 
@@ -89,8 +97,8 @@ def fit(found: Sequence[Miss]) -> NDArray[np.float64]:
         scale = np.sqrt(np.square(terms * np.exp(logs)).sum(axis=1))
         return float((np.log(scale) + 0.5 * (FREEDOM + 1) * np.log1p(np.square(errors / scale) / FREEDOM)).sum())
 
-    starts = [np.log(np.full(4, value)) for value in (0.05, 0.2)]
-    best = min((minimize(cost, start, bounds=[(-7.0, 1.0)] * 4) for start in starts), key=lambda r: r.fun)
+    starts = [np.log(np.full(len(NAMES), value)) for value in (0.05, 0.2)]
+    best = min((minimize(cost, start, bounds=[(-7.0, 1.0)] * len(NAMES)) for start in starts), key=lambda r: r.fun)
     # Student's law is wider than the normal one of the same scale: scaled to hold 90 % of what it was fitted to.
     scale = np.sqrt(np.square(terms * np.exp(best.x)).sum(axis=1))
     return np.asarray(np.exp(best.x) * np.quantile(np.abs(errors) / scale, 0.9) / Z90)
@@ -105,7 +113,7 @@ def held(found: Sequence[Miss], constants: NDArray[np.float64]) -> float:
 def main() -> None:
     """Fit, check, report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", default="diabetes,digits,docstrings")
+    parser.add_argument("--tasks", default="diabetes,digits,docstrings,diabetes:100,digits:128,fashion10")
     parser.add_argument("--proj-dim", type=int, default=2048)
     parser.add_argument("--paths", type=int, default=4)
     parser.add_argument("--stop", type=float, default=0.2)
@@ -125,11 +133,15 @@ def main() -> None:
         found = sooner(fitted_to)
         return [what, f"{found:.2f}", deep_error(tested_on, 0.0), deep_error(tested_on, found)]
 
-    lines, exponents = [line("all", everything, everything)], [exponent("all", everything, everything)]
-    for name, own in by_task.items():
-        others = [m for m in everything if m.task != name]
+    lines = [line("all", everything, everything)]
+    exponents = [exponent("all", everything, everything)] if _deep(everything) else []
+    # Of a task predicted from all and from a part of its samples, neither tells anything new about the other.
+    for name in dict.fromkeys(task.partition(":")[0] for task in by_task):
+        own = [m for m in everything if m.task.partition(":")[0] == name]
+        others = [m for m in everything if m.task.partition(":")[0] != name]
         if others:
             lines.append(line(f"all but {name}", others, own))
+        if _deep(own) and _deep(others):
             exponents.append(exponent(f"all but {name}", others, own))
     figures = [dict(zip(("fitted to", "pairs", *NAMES, "held"), line, strict=True)) for line in lines]
     body = (
