@@ -121,8 +121,8 @@ def forecast(
     * NOISE_FLOOR: missed, flat at the end (see `needs_full_batch`), and the full-batch simulation reaches the target.
     * UNTRUSTED: reached, but only after more than `TRUSTED_PASSES` passes over the N < N_full probed samples, or after
       the loss rose above `SPIKE` times its start (in median over paths), or with a learning rate at the edge of
-      stability: with a reference run above `EDGE` (and UNSTABLE where `PathTrust.lost`, whatever the simulation says),
-      without one above `EDGE_SHARE` of the limit at the pre-trained weights.
+      stability: with a reference run above `EDGE` or `ADAMW_EDGE` (and UNSTABLE where `PathTrust.lost`, whatever the
+      simulation says), without one above `EDGE_SHARE` of the limit at the pre-trained weights.
 
     Args:
         curves: Simulated curves.

@@ -9,7 +9,7 @@ from torch import nn
 
 from raytt.candidates import Candidate
 from raytt.crossing import PathCurves
-from raytt.trust import EDGE, FAR_RATIO, LOST, LOST_EFFECTIVE, SPIKE, PathTrust, doubts_of
+from raytt.trust import ADAMW_EDGE, EDGE, FAR_RATIO, LOST, LOST_EFFECTIVE, SPIKE, PathTrust, doubts_of
 
 SHARPNESS = 4.0
 TRUST = PathTrust(sharpness=SHARPNESS, last_ratio=0.2, batch_size=32)
@@ -87,6 +87,9 @@ def test_grave_doubts() -> None:
     assert "rises above" in doubts(Candidate(lr=0.01), peak=1.1 * SPIKE)[0][0]
     over = 1.1 * EDGE * 2.0 / SHARPNESS
     assert "times the edge of stability" in doubts(Candidate(lr=over))[0][0]
+    unit = TRUST.edge(Candidate(optimizer="adamw", lr=1.0))
+    for share, grave in ((0.9, 0), (1.1, 1)):
+        assert len(doubts(Candidate(optimizer="adamw", lr=share * ADAMW_EDGE / unit))[0]) == grave
 
 
 def test_slight_doubts() -> None:
