@@ -40,8 +40,8 @@ METHODS = (
     "median",
 )
 HELD_OUT = ("fortunes",)
-"""Tasks on which no choice was made. (fashion5 was one until it was looked at, among seven predictions, in choosing how a
-row's place on the path is read.)"""
+"""Tasks on which no choice was made. (fashion5 was one until it was looked at, among seven predictions, in choosing how
+a row's place on the path is read.)"""
 
 Key = tuple[str, str, str, float]
 """Task, optimizer, method, threshold."""
