@@ -41,7 +41,7 @@ from raytt.probe.generic import gradient, single_outputs, take
 from raytt.probe.jacobian import Plan, jacobian_rows, watch
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan
-from raytt.probe.sketch import CountSketch
+from raytt.probe.sketch import CountSketch, outer_values
 from raytt.task import Inputs, Task
 
 PROJ_DIM = 4096
@@ -128,6 +128,10 @@ class _Discard:
 
     def accumulate(self, buffer: Tensor, name: str, start: int, values: Tensor) -> None:
         """Nothing."""
+
+    def accumulate_outer(self, buffer: Tensor, name: str, start: int, left: Tensor, right: Tensor) -> None:
+        """Makes the values only."""
+        outer_values(left, right)
 
     def finish(self, buffer: Tensor) -> Tensor:
         """Zeros."""

@@ -3,11 +3,15 @@
 Per layer: the weight gradients Σ_p γ[o, p] a[p, k] of n samples × C outputs are made and added to their sketches. One
 thread, processor time per row, medians of interleaved repeats.
 
-* tiles: a tile of gradients is made, in fresh or in reused memory, then signed and added to the rows' sketches.
+* tiles: a tile of gradients is made, in fresh or in reused memory, then signed and added to the rows' sketches, by
+  torch operations for each run of coordinates or by one call of a compiled loop.
+* compiled, no tile: products go straight into the sketches (`raytt.probe.kernels.add_outer`).
 * fused: signs that are a product of one per unit and one per input go into γ and a, and the products are added straight
   to the sketches, block by block: another law of the sketch, that has no tile at all.
 
-Whole probe of EfficientNet-Lite0 at 32 pixels: tile shapes, and C copies of the batch in one backward pass.
+A depthwise convolution's weight gradients: its input unfolded and multiplied, or a compiled loop.
+
+Whole probe of EfficientNet-Lite0 at 32 pixels and of MiniLM: tile shapes; C copies of the batch in one backward pass.
 """
 
 from __future__ import annotations
@@ -25,8 +29,10 @@ from torch import Tensor
 
 from benchmarks.probe import PROJ_DIM, Case, backward_passes, case_of, efficientnet
 from benchmarks.report import table, write
+from raytt.examples import docstrings
 from raytt.probe.capture import Capture
 from raytt.probe.jacobian import jacobian_rows
+from raytt.probe.kernels import Geometry, add_outer, add_values, depthwise
 from raytt.probe.layers.use import Budget
 
 
@@ -75,6 +81,29 @@ def tiles(layer: Layer, tile_bytes: int, tile_rows: int, *, reuse: bool) -> None
             _add(layer, slice(s0, s0 + step), u0 * K, tile.view(left.shape[0], C, -1))
 
 
+def compiled_tiles(layer: Layer, tile_bytes: int, tile_rows: int) -> None:
+    """As `raytt.probe.layers.outer` does with many positions."""
+    n, C, U, P = layer.grads.shape
+    K = layer.inputs.shape[-1]
+    step = max(1, min(n, tile_rows // C))
+    units = max(1, min(U, tile_bytes // (4 * step * C * K)))
+    scratch = torch.empty(step * C * units * K)
+    for s0 in range(0, n, step):
+        for u0 in range(0, U, units):
+            left = layer.grads[s0 : s0 + step, :, u0 : u0 + units]
+            tile = scratch[: left.shape[0] * C * left.shape[2] * K].view(left.shape[0], C, left.shape[2], K)
+            for i in range(left.shape[0]):
+                torch.bmm(left[i], layer.inputs[s0 + i].expand(C, P, K), out=tile[i])
+            values = tile.view(left.shape[0], C, -1)
+            signs = layer.signs[u0 * K : u0 * K + values.shape[-1]]
+            add_values(layer.buffer[s0 : s0 + step], signs, np.array(layer.shifts), u0 * K, values)
+
+
+def compiled(layer: Layer) -> None:
+    """As `raytt.probe.layers.outer` does with few positions."""
+    add_outer(layer.buffer, layer.signs, np.array(layer.shifts), 0, layer.grads, layer.inputs)
+
+
 def _add(layer: Layer, samples: slice, start: int, values: Tensor) -> None:
     done, count = 0, values.shape[-1]
     while done < count:
@@ -109,9 +138,36 @@ VARIANTS: Mapping[str, Callable[[Layer], None]] = {
     "tiles 1 MiB × 256 rows, fresh memory": partial(tiles, tile_bytes=1 << 20, tile_rows=256, reuse=False),
     "tiles 1 MiB × 256 rows, reused": partial(tiles, tile_bytes=1 << 20, tile_rows=256, reuse=True),
     "tiles 2 MiB × 32 rows, fresh memory": partial(tiles, tile_bytes=1 << 21, tile_rows=32, reuse=False),
-    "tiles 2 MiB × 32 rows, reused (kept)": partial(tiles, tile_bytes=1 << 21, tile_rows=32, reuse=True),
+    "tiles 2 MiB × 32 rows, reused": partial(tiles, tile_bytes=1 << 21, tile_rows=32, reuse=True),
+    "tiles 2 MiB × 32 rows, compiled": partial(compiled_tiles, tile_bytes=1 << 21, tile_rows=32),
+    "tiles 4 MiB × 8 rows, compiled (kept above P = 8)": partial(compiled_tiles, tile_bytes=1 << 22, tile_rows=8),
+    "compiled, no tile (kept up to P = 8)": compiled,
     "fused": fused,
 }
+
+
+DEPTHWISE = ((32, 112, 3, 1), (144, 56, 3, 1), (240, 28, 5, 1), (672, 14, 5, 1), (1152, 7, 5, 1))
+"""Channels, results' height and width, kernel, stride: EfficientNet-Lite0 at 224 pixels."""
+
+
+def depthwise_variants(channels: int, size: int, kernel: int, stride: int) -> dict[str, Callable[[], Any]]:
+    """Ways to compute weight gradients of a convolution that treats each channel alone."""
+    draw = torch.Generator().manual_seed(0)
+    height = (size - 1) * stride + kernel
+    inputs = torch.randn(2, height, height, channels, generator=draw)
+    grads = torch.randn(2, 4, size, size, channels, generator=draw)
+
+    def unfolded() -> Tensor:
+        patches = inputs.permute(0, 3, 1, 2).unfold(2, kernel, stride).unfold(3, kernel, stride)
+        right = patches.permute(0, 1, 4, 5, 2, 3).reshape(2 * channels, kernel**2, size**2).transpose(1, 2)
+        left = grads.permute(0, 4, 1, 2, 3).reshape(2 * channels, 4, size**2)
+        return torch.bmm(left, right).view(2, channels, 4, -1).transpose(1, 2).reshape(2, 4, -1)
+
+    geometry = Geometry((kernel, kernel), (stride, stride), (1, 1), (0, 0))
+    return {
+        "unfolded": unfolded,
+        "compiled (kept)": lambda: depthwise(grads.unsqueeze(2), inputs.unsqueeze(1), geometry),
+    }
 
 
 def medians(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
@@ -127,21 +183,20 @@ def medians(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, fl
 
 def whole_probe(case: Case) -> dict[str, Callable[[], Any]]:
     """Ways to run the whole probe, or its backward passes."""
-    assert isinstance(case.inputs, Tensor)
-    copies = case.inputs.repeat(case.plan.num_outputs, 1, 1, 1)
 
     def replicated() -> None:
+        assert isinstance(case.inputs, Tensor)
+        copies = case.inputs.repeat(case.plan.num_outputs, 1, 1, 1)
         capture = Capture(case.network.trainable, num_samples=len(copies))
         with torch.enable_grad(), capture:
             outputs = case.network.forward(case.network.module, copies)
         chosen = outputs.view(case.plan.num_outputs, -1, case.plan.num_outputs).diagonal(dim1=0, dim2=2).sum()
         torch.autograd.grad(chosen, [use.edge for use in capture.uses], allow_unused=True)
 
-    runs: dict[str, Callable[[], Any]] = {
-        "backward passes, one per output": lambda: backward_passes(case),
-        "one backward pass of C copies of the batch": replicated,
-    }
-    for mib, rows in ((1, 256), (1, 32), (2, 32), (2, 64)):
+    runs: dict[str, Callable[[], Any]] = {"backward passes, one per output": lambda: backward_passes(case)}
+    if isinstance(case.inputs, Tensor):
+        runs["one backward pass of C copies of the batch"] = replicated
+    for mib, rows in ((1, 32), (2, 32), (2, 8), (4, 32), (4, 8)):
         budget = Budget(max_bytes=512 * 2**20, tile_bytes=mib << 20, tile_rows=rows)
         run = partial(jacobian_rows, case.network, case.inputs, case.plan, case.sketch, budget)
         runs[f"probe, tiles {mib} MiB × {rows} rows"] = run
@@ -164,12 +219,21 @@ def main() -> None:
     header = ["variant", *figures]
     rows = [[name, *(f"{of[name]:.3f}" for of in figures.values())] for name in VARIANTS]
     body = f"Milliseconds per row and layer (units × inputs, P positions)\n\n{table(header, rows)}\n\n"
-    case = case_of(efficientnet(32), 16, 1)
-    found = medians(whole_probe(case), arguments.repeats)
-    count = case.plan.num_samples * case.plan.num_outputs
-    figures["whole probe"] = {name: ms / count for name, ms in found.items()}
-    rows = [[name, f"{ms:.2f}"] for name, ms in figures["whole probe"].items()]
-    body += f"EfficientNet-Lite0, 32 pixels\n\n{table(['variant', 'ms per row'], rows)}"
+    rows = []
+    for channels, size, kernel, stride in DEPTHWISE:
+        found = medians(depthwise_variants(channels, size, kernel, stride), arguments.repeats)
+        label = f"{channels} channels, {size} × {size}, kernel {kernel}, stride {stride}"
+        figures[label] = found
+        rows.append([label, *(f"{ms:.2f}" for ms in found.values())])
+    header = ["results", *found]
+    body += f"Depthwise convolutions, 2 samples × 4 outputs, milliseconds\n\n{table(header, rows)}\n\n"
+    for task in (efficientnet(32), docstrings.task):
+        case = case_of(task, 16, 1)
+        found = medians(whole_probe(case), arguments.repeats)
+        count = case.plan.num_samples * case.plan.num_outputs
+        figures[task.name] = {name: ms / count for name, ms in found.items()}
+        rows = [[name, f"{ms:.2f}"] for name, ms in figures[task.name].items()]
+        body += f"{task.name}\n\n{table(['variant', 'ms per row'], rows)}\n\n"
     command = "python -m benchmarks.probe_variants"
     write("probe-variants", command, body, figures=figures, json_file=arguments.json_file)
 

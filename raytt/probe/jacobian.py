@@ -20,9 +20,12 @@ from raytt.errors import InputError
 from raytt.model import PreparedModel
 from raytt.probe.capture import Capture
 from raytt.probe.generic import gradient, single_outputs
-from raytt.probe.layers.use import Budget, Emit, Layout, Site, Use
+from raytt.probe.layers.use import Budget, Emit, Layout, Site, Use, parts
 from raytt.probe.sketch import Sketch
 from raytt.task import Inputs
+
+_ALONE = 128
+"""Repeats of a layer's weights from which the output gradients of a group of outputs are not copied into one tensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +92,27 @@ def jacobian_rows(
         chosen = slice(c0, min(c0 + group, C))
         buffer = torch.zeros(n, chosen.stop - c0, sketch.buffer_dim, dtype=dtype, device=outputs.device)
         scalars = [outputs[:, c].sum() for c in range(c0, chosen.stop)]
-
-        def emit(samples: slice, name: str, start: int, values: Tensor, buffer: Tensor = buffer) -> None:
-            sketch.accumulate(buffer[samples], name, start, values)
-
+        emit = _Sketched(sketch=sketch, buffer=buffer)
         radial[:, chosen] = contract(uses, scalars, plan.layouts, n, dtype, emit, budget, weights)
         rows[:, chosen] = sketch.finish(buffer)
     names = [name for name in network.trainable if name in plan.generic or name in missed]
     if names:
         _add_generic(network, inputs, names, sketch, weights, rows[:count], radial[:count])
     return Rows(outputs=outputs.detach()[:count], rows=rows[:count], radial=radial[:count])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Sketched:
+    """Emitted gradients go into the sketches of their rows."""
+
+    sketch: Sketch
+    buffer: Tensor
+
+    def __call__(self, samples: slice, outputs: slice, name: str, start: int, values: Tensor, /) -> None:
+        self.sketch.accumulate(self.buffer[samples, outputs], name, start, values)
+
+    def outer(self, samples: slice, outputs: slice, name: str, start: int, left: Tensor, right: Tensor) -> None:
+        self.sketch.accumulate_outer(self.buffer[samples, outputs], name, start, left, right)
 
 
 def watch(network: PreparedModel, inputs: Inputs, plan: Plan) -> tuple[Tensor, list[Use], set[str]]:
@@ -146,35 +160,50 @@ def contract(
     Returns:
         Their radial derivatives, shape ``(n, len(scalars))``.
     """
-    grads: list[Tensor | None] = [None for _ in uses]
+    grads: list[list[Tensor | None]] = [[] for _ in uses]
     edges = [use.edge for use in uses]
-    for c, scalar in enumerate(scalars):
+    for scalar in scalars:
         found: tuple[Tensor | None, ...] = torch.autograd.grad(scalar, edges, retain_graph=True, allow_unused=True)
-        for u, (use, grad) in enumerate(zip(uses, found, strict=True)):
-            held = grads[u]
-            if grad is not None:
-                folded = use.fold(grad, layouts[use.site], num_samples)
-                if held is None:
-                    grads[u] = held = _room(use, folded, len(scalars), dtype)
-                    held[:, :c] = 0.0
-                held[:, c] = folded
-            elif held is not None:
-                held[:, c] = 0.0
+        for use, grad, held in zip(uses, found, grads, strict=True):
+            held.append(None if grad is None else use.fold(grad, layouts[use.site], num_samples))
     radial = torch.zeros(num_samples, len(scalars), dtype=dtype, device=scalars[0].device)
     with torch.no_grad():
         for u, use in enumerate(uses):
-            held, grads[u] = grads[u], None
-            if held is not None:
+            together = _joined(use, grads[u], dtype)
+            grads[u] = []
+            if together:
                 layout = layouts[use.site]
                 if _few_weights(use, num_samples):
-                    use.contract(held, layout, _with_radial(emit, radial, weights), budget)
+                    use.contract(together, layout, _with_radial(emit, radial, weights), budget)
                 else:
-                    use.contract(held, layout, emit, budget)
+                    use.contract(together, layout, emit, budget)
                     value = use.value(weights, layout, num_samples).to(dtype)
-                    order = _memory_order(held[:, 0])
-                    left = held.permute(0, 1, *(a + 1 for a in order)).flatten(2)
-                    radial += torch.bmm(left, value.permute(0, *order).flatten(1).unsqueeze(2)).squeeze(2)
+                    for outputs, part in parts(together):
+                        order = _memory_order(part[:, 0])
+                        left = part.permute(0, 1, *(a + 1 for a in order)).flatten(2)
+                        right = value.permute(0, *order).flatten(1).unsqueeze(2)
+                        radial[:, outputs] += torch.bmm(left, right).squeeze(2)
     return radial
+
+
+def _joined(use: Use, folded: Sequence[Tensor | None], dtype: torch.dtype) -> list[Tensor]:
+    """Tensors ``(n, …)``, one per output, in parts (n, outputs, …): each alone where copying them would cost much.
+
+    In their own memory order if the use allows: output gradients of channels-last convolutions and of linear layers
+    come with their units innermost, and to bring each into another order takes longer than most of what is then done
+    with it.
+    """
+    first = next((g for g in folded if g is not None), None)
+    if first is None:
+        return []
+    if use.any_order and use.repeats(len(first)) >= _ALONE:
+        return [(torch.zeros_like(first) if g is None else g).to(dtype).unsqueeze(1) for g in folded]
+    order = _memory_order(first) if use.any_order else list(range(1, first.ndim))
+    memory = torch.empty(len(first), len(folded), *(first.shape[a] for a in order), dtype=dtype, device=first.device)
+    together = memory.permute(0, 1, *(2 + order.index(a) for a in range(1, first.ndim)))
+    for c, grad in enumerate(folded):
+        together[:, c] = 0.0 if grad is None else grad
+    return [together]
 
 
 def _memory_order(tensor: Tensor) -> list[int]:
@@ -182,24 +211,13 @@ def _memory_order(tensor: Tensor) -> list[int]:
     return sorted(range(1, tensor.ndim), key=tensor.stride, reverse=True)
 
 
-def _room(use: Use, folded: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """Room for ``count`` tensors like ``folded`` (n, …), as (n, count, …), in its memory order if the use allows.
-
-    Output gradients of channels-last convolutions and of linear layers come with their units innermost: to bring each
-    into another order takes longer than most of what is then done with it.
-    """
-    order = _memory_order(folded) if use.any_order else list(range(1, folded.ndim))
-    memory = torch.empty(len(folded), count, *(folded.shape[a] for a in order), dtype=dtype, device=folded.device)
-    return memory.permute(0, 1, *(2 + order.index(a) for a in range(1, folded.ndim)))
-
-
 def _with_radial(emit: Emit, radial: Tensor, weights: Mapping[str, Tensor]) -> Emit:
     """Also multiply each piece with the weights, instead of computing ⟨γ, A(x) w₀⟩."""
 
-    def both(samples: slice, name: str, start: int, values: Tensor) -> None:
-        emit(samples, name, start, values)
+    def both(samples: slice, outputs: slice, name: str, start: int, values: Tensor) -> None:
+        emit(samples, outputs, name, start, values)
         piece = weights[name].detach().reshape(-1)[start : start + values.shape[-1]]
-        radial[samples] += values @ piece.to(values.dtype)
+        radial[samples, outputs] += values @ piece.to(values.dtype)
 
     return both
 

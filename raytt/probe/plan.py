@@ -9,7 +9,7 @@ per-sample gradient and is refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -241,6 +241,37 @@ def _sketched(check: CountSketch, name: str, grad: Tensor) -> Tensor:
     return check.finish(buffer)
 
 
+class _PerParameter:
+    """Sketches of emitted gradients, each parameter's apart, of some samples."""
+
+    def __init__(self, check: CountSketch, samples: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
+        self.found: dict[str, Tensor] = {}
+        self._check = check
+        self._samples = samples
+        self._dtype = dtype
+        self._device = device
+
+    def __call__(self, samples: slice, outputs: slice, name: str, start: int, values: Tensor, /) -> None:
+        for row, i in self._rows(samples):
+            self._check.accumulate(self._buffer(name)[row], name, start, values[i, 0])
+
+    def outer(self, samples: slice, outputs: slice, name: str, start: int, left: Tensor, right: Tensor) -> None:
+        for row, i in self._rows(samples):
+            buffer = self._buffer(name)[row].view(1, 1, -1)
+            self._check.accumulate_outer(buffer, name, start, left[i : i + 1], right[i : i + 1])
+
+    def _rows(self, samples: slice) -> list[tuple[int, int]]:
+        """Of the samples wanted: their rows, and where they are in what was emitted."""
+        wanted = enumerate(self._samples)
+        return [(row, i - samples.start) for row, i in wanted if samples.start <= i < samples.stop]
+
+    def _buffer(self, name: str) -> Tensor:
+        if name not in self.found:
+            shape = (len(self._samples), self._check.buffer_dim)
+            self.found[name] = torch.zeros(shape, dtype=self._dtype, device=self._device)
+        return self.found[name]
+
+
 def _verify(
     network: PreparedModel,
     inputs: Inputs,
@@ -253,15 +284,7 @@ def _verify(
     generic = {**plan.generic, **dict.fromkeys(missed - set(plan.generic), "used differently from pass to pass")}
     dtype = torch.promote_types(outputs.dtype, torch.float32)
     order = list(reference)
-    found: dict[str, Tensor] = {}
-
-    def emit(samples: slice, name: str, start: int, values: Tensor) -> None:
-        if name not in found:
-            found[name] = torch.zeros(len(order), check.buffer_dim, dtype=dtype, device=outputs.device)
-        for row, i in enumerate(order):
-            if samples.start <= i < samples.stop:
-                check.accumulate(found[name][row], name, start, values[i - samples.start, 0])
-
+    emit = _PerParameter(check, order, dtype, outputs.device)
     uses = keep(uses, set(generic))
     if uses:
         scalar = (outputs * _signs(plan.num_samples, plan.num_outputs).to(outputs)).sum()
@@ -272,7 +295,7 @@ def _verify(
         whole = math.sqrt(sum(float(g.square().sum()) for g in expected.values()))
         for name in network.trainable:
             want = expected.get(name, torch.zeros((), dtype=dtype))
-            have = check.finish(found[name][row]) if name in found else torch.zeros((), dtype=dtype)
+            have = check.finish(emit.found[name][row]) if name in emit.found else torch.zeros((), dtype=dtype)
             error = float((have - want.to(have.device)).norm())
             if not error <= tolerance * (float(want.norm()) + 0.01 * whole):
                 generic.setdefault(name, "its per-sample gradients failed the check against autograd")

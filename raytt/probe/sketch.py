@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raytt.errors import InputError
+from raytt.probe import kernels
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -56,6 +57,18 @@ class Sketch(Protocol):
         """
         ...
 
+    def accumulate_outer(self, buffer: Tensor, name: str, start: int, left: Tensor, right: Tensor) -> None:
+        """Add the sketch of sums of outer products, ``accumulate`` of Σ_p left[i, c, u, p] · right[i, p, k].
+
+        Args:
+            buffer: Changed in place, shape ``(n, C, W)``.
+            name: The parameter's name.
+            start: Position of (u, k) = (0, 0) in the flattened parameter; k runs fastest.
+            left: Shape ``(n, C, U, P)``.
+            right: Shape ``(n, P, K)``.
+        """
+        ...
+
     def finish(self, buffer: Tensor) -> Tensor:
         """The projection, ``(..., W) -> (..., R)``."""
         ...
@@ -67,6 +80,12 @@ def project(sketch: Sketch, vector: Mapping[str, Tensor]) -> Tensor:
     for name, tensor in vector.items():
         sketch.accumulate(buffer, name, 0, tensor.detach().to("cpu", torch.float64).reshape(-1))
     return sketch.finish(buffer)
+
+
+def outer_values(left: Tensor, right: Tensor) -> Tensor:
+    """Σ_p left[i, c, u, p] · right[i, p, k], shape ``(n, C, U·K)``."""
+    n, C, U, P = left.shape
+    return torch.bmm(left.reshape(n, C * U, P), right).reshape(n, C, -1)
 
 
 class CountSketch:
@@ -111,14 +130,30 @@ class CountSketch:
         count = values.shape[-1]
         code = self._code(name, start + count, values.device)
         signs = code.signs[start : start + count].to(values.dtype)
+        if buffer.device.type == "cpu":
+            kernels.add_values(buffer, signs, code.shifts, start, values)
+            return
         done = 0
         while done < count:
             block, offset = divmod(start + done, self.proj_dim)
             size = min(self.proj_dim - offset, count - done)
-            first = code.shifts[block] + offset
+            first = int(code.shifts[block]) + offset
             # ±1 times a value is exact, so fused and unfused multiply-add give the same bits.
             buffer[..., first : first + size].addcmul_(values[..., done : done + size], signs[done : done + size])
             done += size
+
+    def accumulate_outer(
+        self, buffer: Tensor, name: str, start: int, left: Tensor, right: Tensor, factor: Tensor | None = None
+    ) -> None:
+        """See `Sketch.accumulate_outer`; with a factor by which each coordinate is multiplied, shape ``(U·K,)``."""
+        if buffer.device.type != "cpu":
+            values = outer_values(left, right)
+            self.accumulate(buffer, name, start, values if factor is None else values * factor)
+            return
+        end = start + left.shape[2] * right.shape[2]
+        code = self._code(name, end, buffer.device)
+        signs = code.signs[start:end].to(buffer.dtype)
+        kernels.add_outer(buffer, signs if factor is None else signs * factor, code.shifts, start, left, right)
 
     def finish(self, buffer: Tensor) -> Tensor:
         """See `Sketch.finish`."""
@@ -138,7 +173,7 @@ class CountSketch:
 class _Code:
     signs: Tensor
     """±1 per coordinate, int8 on the wanted device (a float would cost four times the network's memory)."""
-    shifts: list[int]
+    shifts: NDArray[np.int64]
     """One shift in 0…R−1 per block."""
 
 
@@ -148,7 +183,7 @@ def _generate(seed: int, name: str, size: int, proj_dim: int, device: torch.devi
     words = _hash(sign_key, -(-size // 64)).astype("<u8")
     bits = np.unpackbits(words.view(np.uint8), bitorder="little", count=size)
     signs = torch.from_numpy(bits.astype(np.int8) * np.int8(2) - np.int8(1)).to(device)
-    shifts = (_hash(shift_key, -(-size // proj_dim)) % np.uint64(proj_dim)).tolist()
+    shifts = (_hash(shift_key, -(-size // proj_dim)) % np.uint64(proj_dim)).astype(np.int64)
     return _Code(signs=signs, shifts=shifts)
 
 
@@ -187,6 +222,10 @@ class IdentitySketch:
         first = self._offsets[name] + start
         buffer[..., first : first + values.shape[-1]] += values
 
+    def accumulate_outer(self, buffer: Tensor, name: str, start: int, left: Tensor, right: Tensor) -> None:
+        """See `Sketch.accumulate_outer`."""
+        self.accumulate(buffer, name, start, outer_values(left, right))
+
     def finish(self, buffer: Tensor) -> Tensor:
         """See `Sketch.finish`."""
         return buffer
@@ -202,7 +241,7 @@ class ScaledSketches:
         factors: e by parameter name, flattened, one mapping per projection.
     """
 
-    def __init__(self, sketch: Sketch, factors: Sequence[Mapping[str, Tensor]]) -> None:
+    def __init__(self, sketch: CountSketch, factors: Sequence[Mapping[str, Tensor]]) -> None:
         self._sketch = sketch
         self._factors = factors
         self.label = f"{sketch.label} scaled"
@@ -215,6 +254,13 @@ class ScaledSketches:
         for i, factors in enumerate(self._factors):
             factor = factors[name][start : start + values.shape[-1]].to(values)
             self._sketch.accumulate(buffer[..., i * width : (i + 1) * width], name, start, values * factor)
+
+    def accumulate_outer(self, buffer: Tensor, name: str, start: int, left: Tensor, right: Tensor) -> None:
+        """See `Sketch.accumulate_outer`."""
+        width, end = self._sketch.buffer_dim, start + left.shape[2] * right.shape[2]
+        for i, factors in enumerate(self._factors):
+            part = buffer[..., i * width : (i + 1) * width]
+            self._sketch.accumulate_outer(part, name, start, left, right, factors[name][start:end].to(buffer))
 
     def finish(self, buffer: Tensor) -> Tensor:
         """See `Sketch.finish`: the projections one after the other."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -29,10 +29,11 @@ def mlp() -> nn.Module:
 
 
 class _Broken(LinearUse):
-    def contract(self, grads: Tensor, *rest: Any) -> None:
-        grads = grads.clone()
-        grads[:, :, 0] *= 1.01
-        super().contract(grads, *rest)
+    def contract(self, grads: Sequence[Tensor], *rest: Any) -> None:
+        wrong = [part.clone() for part in grads]
+        for part in wrong:
+            part[:, :, 0] *= 1.01
+        super().contract(wrong, *rest)
 
 
 def test_a_wrong_rule_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

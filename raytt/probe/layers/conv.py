@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from raytt.probe.kernels import Geometry, depthwise
 from raytt.probe.layers.linear import Locate
 from raytt.probe.layers.outer import contract_outer
-from raytt.probe.layers.use import Budget, Emit, Layout, Segment, Use, widen
+from raytt.probe.layers.use import Budget, Emit, Layout, Segment, Use, parts, widen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,9 @@ class ConvUse(Use):
         self._x = x.detach()
         self._geometry = geometry
         self._out_shape = out.shape
-        self.any_order = geometry.groups == 1
+        channels_alone = geometry.groups == geometry.in_channels == out.shape[1]
+        self._alone = channels_alone and len(geometry.kernel) <= 2 and out.device.type == "cpu"
+        self.any_order = geometry.groups == 1 or self._alone
 
     def repeats(self, num_samples: int) -> int:
         return self.shape.numel() // (num_samples * self.shape[1])
@@ -51,15 +54,37 @@ class ConvUse(Use):
         split = layout.split(grad, num_samples)
         return split.transpose(1, 2).reshape(num_samples, grad.shape[1], -1)
 
-    def contract(self, grads: Tensor, layout: Layout, emit: Emit, budget: Budget) -> None:
-        n, C, units, P = grads.shape
+    def contract(self, grads: Sequence[Tensor], layout: Layout, emit: Emit, budget: Budget) -> None:
+        n, _, units, P = grads[0].shape
         if self.bias is not None:
-            emit(slice(0, n), self.bias.name, self.bias.start, grads.sum(dim=-1))
-        if self.weight is not None:
+            for outputs, part in parts(grads):
+                emit(slice(0, n), outputs, self.bias.name, self.bias.start, part.sum(dim=-1))
+        if self.weight is not None and self._alone:
+            self._contract_alone(grads, layout, self.weight, emit, budget)
+        elif self.weight is not None:
             g = self._geometry
-            patches = _Patches(layout.split(self._padded(), n), g, grads.dtype)
-            grouped = grads.view(n, C, g.groups, units // g.groups, P)
+            patches = _Patches(layout.split(self._padded(), n), g, grads[0].dtype)
+            grouped = [part.view(n, -1, g.groups, units // g.groups, P) for part in grads]
             contract_outer(grouped, patches, patches.num_inputs, self.weight, emit, budget)
+
+    def _contract_alone(
+        self, grads: Sequence[Tensor], layout: Layout, weight: Segment, emit: Emit, budget: Budget
+    ) -> None:
+        """A depthwise convolution in one or two dimensions on a processor: nothing is unfolded."""
+        n, _, channels, _ = grads[0].shape
+        g = self._geometry
+        one = (1,) * (2 - len(g.kernel))
+        x = layout.split(self._x, n).to(grads[0].dtype)  # (n, frames, channels, *space)
+        x = x.reshape(*x.shape[:3], *one, *x.shape[3:]).permute(0, 1, 3, 4, 2).contiguous()
+        before = (*(0 for _ in one), *reversed(g.padding[::2]))
+        geometry = Geometry((*one, *g.kernel), (*one, *g.stride), (*one, *g.dilation), before)  # type: ignore[arg-type]
+        for outputs, part in parts(grads):
+            innermost = part.transpose(2, 3).view(n, part.shape[1], x.shape[1], *one, *g.out_size, channels)
+            step = budget.samples(n, part.shape[1])
+            for s0 in range(0, n, step):
+                samples = slice(s0, min(s0 + step, n))
+                values = depthwise(innermost[samples], x[samples], geometry)
+                emit(samples, outputs, weight.name, weight.start, values)
 
     def value(self, weights: Mapping[str, Tensor], layout: Layout, num_samples: int) -> Tensor:
         bias = None if self.bias is None else self.bias.of(weights)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from raytt.probe.kernels import scale_and_shift
 from raytt.probe.layers.linear import Locate
-from raytt.probe.layers.use import Budget, Emit, Layout, Segment, Use
+from raytt.probe.layers.use import Budget, Emit, Layout, Segment, Use, parts
 
 
 class ElementwiseUse(Use):
@@ -43,6 +44,9 @@ class ElementwiseUse(Use):
         self._out_shape = out.shape
         self._sign = sign
 
+    def repeats(self, num_samples: int) -> int:
+        return self.shape.numel() // (num_samples * torch.Size(self._broadcast).numel())
+
     def allows(self, axis: int) -> bool:
         return self._broadcast[axis] == 1
 
@@ -50,18 +54,29 @@ class ElementwiseUse(Use):
         """``(…) -> (n, …)`` with one more axis."""
         return layout.split(grad, num_samples)
 
-    def contract(self, grads: Tensor, layout: Layout, emit: Emit, budget: Budget) -> None:
-        n = grads.shape[0]
-        if self.bias is not None:
-            emit(slice(0, n), self.bias.name, self.bias.start, self._reduce(grads) * self._sign)
-        if self.weight is not None:
-            a = self._split_factor(layout, n).to(grads.dtype)
-            row_bytes = max(1, grads[0].numel() * grads.element_size())
-            step = max(1, min(n, budget.tile_bytes // row_bytes))
-            for s0 in range(0, n, step):
-                samples = slice(s0, min(s0 + step, n))
-                product = grads[samples] * a[samples].unsqueeze(1)
-                emit(samples, self.weight.name, self.weight.start, self._reduce(product))
+    def contract(self, grads: Sequence[Tensor], layout: Layout, emit: Emit, budget: Budget) -> None:
+        n = grads[0].shape[0]
+        a = None if self.weight is None else self._split_factor(layout, n).to(grads[0].dtype)
+        everything = slice(0, n)
+        for outputs, part in parts(grads):
+            if self.weight is not None and a is not None and self._innermost(part):
+                products, sums = self._dense(part, a)
+                emit(everything, outputs, self.weight.name, self.weight.start, products)
+            else:
+                sums = self._reduce(part)
+                self._contract_weight(part, a, outputs, emit, budget)
+            if self.bias is not None:
+                emit(everything, outputs, self.bias.name, self.bias.start, sums * self._sign)
+
+    def _contract_weight(self, grads: Tensor, a: Tensor | None, outputs: slice, emit: Emit, budget: Budget) -> None:
+        if self.weight is None or a is None:
+            return
+        row_bytes = max(1, grads[0].numel() * grads.element_size())
+        step = max(1, min(len(grads), budget.tile_bytes // row_bytes))
+        for s0 in range(0, len(grads), step):
+            samples = slice(s0, min(s0 + step, len(grads)))
+            products = self._reduce(grads[samples] * a[samples].unsqueeze(1))
+            emit(samples, outputs, self.weight.name, self.weight.start, products)
 
     def value(self, weights: Mapping[str, Tensor], layout: Layout, num_samples: int) -> Tensor:
         total: Tensor | None = None
@@ -77,6 +92,22 @@ class ElementwiseUse(Use):
     def _split_factor(self, layout: Layout, num_samples: int) -> Tensor:
         assert self._factor is not None
         return layout.split(self._factor().expand(self._out_shape), num_samples)
+
+    def _innermost(self, grads: Tensor) -> bool:
+        """Whether the parameters lie along one axis, innermost in the memory of a processor: nothing is copied then."""
+        axes = self._axes()
+        return len(axes) == 1 and grads.stride(axes[0] + 2) == 1 and grads.device.type == "cpu"
+
+    def _axes(self) -> list[int]:
+        return [a for a, size in enumerate(self._broadcast) if size > 1]
+
+    def _dense(self, grads: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ γ_c ⊙ a and Σ γ_c over all axes but the parameters', ``(n, C, coordinates)`` each."""
+        (axis,) = self._axes()
+        n, C = grads.shape[:2]
+        channels = self._broadcast[axis]
+        left = grads.movedim(axis + 2, -1).reshape(n, C, -1, channels)
+        return scale_and_shift(left, factor.movedim(axis + 1, -1).reshape(n, -1, channels))
 
     def _reduce(self, tensor: Tensor) -> Tensor:
         """Sum ``(n, C, *out)`` over the broadcast axes to ``(n, C, coordinates)``."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 from torch.nn import functional
 
 from raytt.probe.layers.linear import Locate
-from raytt.probe.layers.use import Budget, Emit, Layout, Segment, Use
+from raytt.probe.layers.use import Budget, Emit, Layout, Segment, Use, parts
 
 
 class EmbeddingUse(Use):
@@ -36,17 +36,18 @@ class EmbeddingUse(Use):
         """``(…, E) -> (n, T, E)``."""
         return layout.split(grad, num_samples).reshape(num_samples, -1, grad.shape[-1])
 
-    def contract(self, grads: Tensor, layout: Layout, emit: Emit, budget: Budget) -> None:
+    def contract(self, grads: Sequence[Tensor], layout: Layout, emit: Emit, budget: Budget) -> None:
         assert self.weight is not None
-        n, E = grads.shape[0], grads.shape[-1]
+        n, E = grads[0].shape[0], grads[0].shape[-1]
         tokens = self._split_tokens(layout, n).tolist()
-        # Padded positions carry exactly zero gradient once attention masks them: most of the loop is saved there.
-        active = (grads != 0).any(dim=-1).any(dim=1).tolist()
-        for i in range(n):
-            for t, (token, used) in enumerate(zip(tokens[i], active[i], strict=True)):
-                if used and token != self._padding:
-                    start = self.weight.start + token * E
-                    emit(slice(i, i + 1), self.weight.name, start, grads[i : i + 1, :, t])
+        for outputs, part in parts(grads):
+            # Padded positions carry exactly zero gradient once attention masks them: most of the loop is saved there.
+            active = (part != 0).any(dim=-1).any(dim=1).tolist()
+            for i in range(n):
+                for t, (token, used) in enumerate(zip(tokens[i], active[i], strict=True)):
+                    if used and token != self._padding:
+                        start = self.weight.start + token * E
+                        emit(slice(i, i + 1), outputs, self.weight.name, start, part[i : i + 1, :, t])
 
     def value(self, weights: Mapping[str, Tensor], layout: Layout, num_samples: int) -> Tensor:
         assert self.weight is not None

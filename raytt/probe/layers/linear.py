@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from raytt.probe.layers.outer import contract_outer
-from raytt.probe.layers.use import Budget, Emit, Layout, Segment, Use, widen
+from raytt.probe.layers.use import Budget, Emit, Layout, Segment, Use, parts, widen
 
 Locate = Callable[[object], Segment | None]
 """The trainable segment that an argument is, or None."""
@@ -34,13 +34,14 @@ class LinearUse(Use):
         """``(…, O) -> (n, O, T)``."""
         return layout.split(grad, num_samples).reshape(num_samples, -1, grad.shape[-1]).transpose(1, 2)
 
-    def contract(self, grads: Tensor, layout: Layout, emit: Emit, budget: Budget) -> None:
-        n = grads.shape[0]
+    def contract(self, grads: Sequence[Tensor], layout: Layout, emit: Emit, budget: Budget) -> None:
+        n = grads[0].shape[0]
         if self.weight is not None:
-            x = layout.split(self._x, n).reshape(n, 1, -1, self._x.shape[-1]).to(grads.dtype)
-            contract_outer(grads.unsqueeze(2), _Held(x), x.shape[-1], self.weight, emit, budget)
+            x = layout.split(self._x, n).reshape(n, 1, -1, self._x.shape[-1]).to(grads[0].dtype)
+            contract_outer([g.unsqueeze(2) for g in grads], _Held(x), x.shape[-1], self.weight, emit, budget)
         if self.bias is not None:
-            emit(slice(0, n), self.bias.name, self.bias.start, grads.sum(dim=-1))
+            for outputs, part in parts(grads):
+                emit(slice(0, n), outputs, self.bias.name, self.bias.start, part.sum(dim=-1))
 
     def value(self, weights: Mapping[str, Tensor], layout: Layout, num_samples: int) -> Tensor:
         bias = None if self.bias is None else self.bias.of(weights)
@@ -69,13 +70,19 @@ class MatmulUse(Use):
         """``(…, O) -> (n, T, O)``."""
         return layout.split(grad, num_samples).reshape(num_samples, -1, grad.shape[-1])
 
-    def contract(self, grads: Tensor, layout: Layout, emit: Emit, budget: Budget) -> None:
+    def contract(self, grads: Sequence[Tensor], layout: Layout, emit: Emit, budget: Budget) -> None:
+        n, _, T, _ = grads[0].shape
+        x = layout.split(self._x, n).reshape(n, T, -1).to(grads[0].dtype).transpose(1, 2)
+        for outputs, part in parts(grads):
+            if self.bias is not None:
+                emit(slice(0, n), outputs, self.bias.name, self.bias.start, part.sum(dim=2))
+            if self.weight is not None:
+                self._contract_weight(part, outputs, x, self.weight, emit, budget)
+
+    def _contract_weight(
+        self, grads: Tensor, outputs: slice, x: Tensor, weight: Segment, emit: Emit, budget: Budget
+    ) -> None:
         n, C, T, units = grads.shape
-        if self.bias is not None:
-            emit(slice(0, n), self.bias.name, self.bias.start, grads.sum(dim=2))
-        if self.weight is None:
-            return
-        x = layout.split(self._x, n).reshape(n, T, -1).to(grads.dtype).transpose(1, 2)
         step = budget.samples(n, C)
         inputs = max(1, budget.coordinates(step * C, grads.element_size()) // units)
         for s0 in range(0, n, step):
@@ -84,7 +91,7 @@ class MatmulUse(Use):
             for i0 in range(0, x.shape[1], inputs):
                 tile = torch.bmm(x[samples, i0 : i0 + inputs], right)
                 tile = tile.view(*tile.shape[:2], C, units).transpose(1, 2).reshape(tile.shape[0], C, -1)
-                emit(samples, self.weight.name, self.weight.start + i0 * units, tile)
+                emit(samples, outputs, weight.name, weight.start + i0 * units, tile)
 
     def value(self, weights: Mapping[str, Tensor], layout: Layout, num_samples: int) -> Tensor:
         shape = (*self._x.shape[:-1], self._num_outputs)

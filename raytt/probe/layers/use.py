@@ -10,16 +10,39 @@ to sample i, and the contribution to the radial derivative ∂f_ic/∂w · w₀ 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-Emit = Callable[[slice, str, int, Tensor], None]
-"""Receives a piece of gradients: samples, parameter name, first coordinate, values ``(samples, C, coordinates)``, whose
-memory the next piece overwrites."""
+
+class Emit(Protocol):
+    """Receives gradients piece by piece."""
+
+    def __call__(self, samples: slice, outputs: slice, name: str, start: int, values: Tensor, /) -> None:
+        """Of these samples and outputs, from coordinate ``start`` of a parameter on.
+
+        Args:
+            samples: Some of the micro-batch.
+            outputs: Some of the group.
+            name: The parameter.
+            start: Its first coordinate.
+            values: Shape ``(samples, outputs, coordinates)``, memory that the next piece overwrites.
+        """
+        ...
+
+
+@runtime_checkable
+class OuterEmit(Emit, Protocol):
+    """Also receives sums of outer products that nobody has multiplied out."""
+
+    def outer(self, samples: slice, outputs: slice, name: str, start: int, left: Tensor, right: Tensor) -> None:
+        """Σ_p left[i, c, u, p] · right[i, p, k] at coordinate ``start`` + u·K + k, see `Sketch.accumulate_outer`."""
+        ...
+
 
 Site = tuple[str, ...]
 """Identifies a use from one forward pass to the next: kind of operation, parameters, number of its occurrence."""
@@ -71,12 +94,11 @@ class Budget:
 
     max_bytes: int
     """Bound on each of: unfolded inputs, weight gradients of a tile, output gradients of a group of outputs."""
-    tile_bytes: int = 1 << 21
+    tile_bytes: int = 1 << 22
     """Size aimed at for a tile of weight gradients, which is sketched right away."""
-    tile_rows: int = 32
-    """Most rows (samples × outputs) of such a tile, at least those of one sample: enough to spread the cost of each
-    addition over them, but so few that a tile holds long runs of coordinates and the rows' sketches stay in cache
-    (measured on one core, EfficientNet-Lite0 at 32 pixels: a quarter less time than 256 rows in 1 MiB)."""
+    tile_rows: int = 8
+    """Most rows (samples × outputs) of such a tile, at least those of one sample: so few that a tile holds many units
+    of each, as matrix products of few units run at half their rate (`benchmarks.probe_variants`)."""
 
     def samples(self, num_samples: int, num_outputs: int) -> int:
         """How many samples to treat together, in equal parts."""
@@ -86,6 +108,14 @@ class Budget:
     def coordinates(self, rows: int, itemsize: int) -> int:
         """How many coordinates a tile of so many rows may have."""
         return max(1, min(self.tile_bytes, self.max_bytes) // (rows * itemsize))
+
+
+def parts(grads: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor]]:
+    """The outputs of each part of a group, and the part."""
+    done = 0
+    for part in grads:
+        yield slice(done, done + part.shape[1]), part
+        done += part.shape[1]
 
 
 class Use(ABC):
@@ -129,11 +159,12 @@ class Use(ABC):
         """The result's gradient (or a tensor like the result) in the form `contract` wants, ``(n, …)``."""
 
     @abstractmethod
-    def contract(self, grads: Tensor, layout: Layout, emit: Emit, budget: Budget) -> None:
+    def contract(self, grads: Sequence[Tensor], layout: Layout, emit: Emit, budget: Budget) -> None:
         """Per-sample gradients of the segments, emitted piece by piece.
 
         Args:
-            grads: Folded output gradients of a group of outputs, ``(n, C, …)``, float32 or float64.
+            grads: Folded output gradients of a group of outputs, float32 or float64, in parts ``(n, C_j, …)`` of
+                consecutive outputs: large ones are not copied together.
             layout: Where the samples are.
             emit: Receives the pieces.
             budget: Bounds on transients.
