@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.report import table, write
 from raytt.candidates import Candidate
-from raytt.forecast import Forecast
+from raytt.forecast import Forecast, Status
 from raytt.spread import CALM
 from raytt.trust import EDGE, LOST
 
@@ -129,7 +129,8 @@ def _pair(row: dict[str, Any], c: Candidate, real: float, answer: Forecast | flo
         "budget": c.max_steps or 0,
     }
     if isinstance(answer, Forecast):
-        return Pair(predicted=answer.steps, low=answer.low, high=answer.high, **common)
+        trusted = answer.status is not Status.UNTRUSTED
+        return Pair(predicted=answer.steps, low=answer.low, high=answer.high, trusted=trusted, **common)
     # A number of steps beyond the budget says that the budget ends first.
     return Pair(predicted=None if answer is None or answer > (c.max_steps or math.inf) else answer, **common)
 
@@ -176,11 +177,14 @@ def _by_edge(groups: Mapping[tuple[str, str, float], Any], edges: Mapping[Candid
 def _cells(m: Measures) -> list[str]:
     tau = "–" if m.tau is None else f"{m.tau:.2f}"
     shown = [percent(v) for v in (m.median, m.p90, m.p95, m.bias, m.within_13, m.within_20, m.coverage)]
-    return [str(m.reached), *shown, str(m.never), percent(m.recall), percent(m.false_alarms), tau, percent(m.regret)]
+    believed = [percent(v) for v in (m.trusted, m.trusted_median, m.trusted_p90)]
+    found = [str(m.never), percent(m.recall), percent(m.false_alarms)]
+    return [str(m.reached), *shown, *found, *believed, tau, percent(m.regret)]
 
 
 HEADER = ["task", "optimizer", "method", "runs × thresholds that reach", "median |err|", "p90", "p95", "bias"]
-HEADER += ["≤ 13 %", "≤ 20 %", "90 % covers", "never", "named", "false alarms", "τ", "regret"]
+HEADER += ["≤ 13 %", "≤ 20 %", "90 % covers", "never", "named", "false alarms"]
+HEADER += ["trusted", "their median", "their p90", "τ", "regret"]
 
 
 def main() -> None:
@@ -204,7 +208,9 @@ def main() -> None:
         "Errors are |ln(predicted/real)| in per cent, over all runs and all thresholds "
         f"({', '.join(map(str, THRESHOLDS))} of the initial loss) that the real run reaches; a prediction of “never” "
         "counts as ∞. *never*: (run, threshold) pairs that are not reached for real, *named*: share of them predicted "
-        "so. τ and regret are of the cost to 0.1 of the initial loss. Reference runs stop at "
+        "so. *trusted*: share of those reached of which the prediction itself does not say that it is not to be "
+        "trusted, and their errors. τ and regret are of the cost to 0.1 of the initial loss; regret is that of the "
+        "run that is ranked first, as raytt ranks: what is untrusted comes after what is not. Reference runs stop at "
         f"{arguments.stop:g} of the initial loss; R = {arguments.proj_dim}, {arguments.paths} sample paths.\n"
     )
     figures: list[dict[str, Any]] = []

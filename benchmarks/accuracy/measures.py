@@ -26,6 +26,8 @@ class Pair:
     """For costs."""
     budget: int = 0
     """Steps the run could have taken."""
+    trusted: bool = True
+    """False where the method itself says that the prediction is not to be trusted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,13 @@ class Measures:
     tau: float | None
     """Kendall's τ of real and predicted cost over those that reach it and have a prediction."""
     regret: float | None
-    """Extra real cost of the run ranked first over the truly cheapest one; its budget where it never arrives."""
+    """Extra real cost of the run ranked first over the truly cheapest one; its budget where it never arrives. As raytt
+    ranks: what is not to be trusted comes after what is."""
+    trusted: float | None
+    """Share of those that reach it whose prediction is to be trusted; that of "never" is."""
+    trusted_median: float | None
+    """Median error of these."""
+    trusted_p90: float | None
 
 
 def measure(pairs: Sequence[Pair]) -> Measures:
@@ -61,6 +69,7 @@ def measure(pairs: Sequence[Pair]) -> Measures:
     reach = [p for p in pairs if math.isfinite(p.real)]
     never = [p for p in pairs if not math.isfinite(p.real)]
     errors = np.array([math.inf if p.predicted is None else abs(_log(p)) for p in reach])
+    trusted = np.array([p.trusted for p in reach], dtype=bool)
     signed = np.array([_log(p) for p in reach if p.predicted is not None])
     covered = [
         p.low <= p.real <= (math.inf if p.high is None else p.high) for p in reach if p.predicted and p.low is not None
@@ -84,6 +93,9 @@ def measure(pairs: Sequence[Pair]) -> Measures:
         false_alarms=float(np.mean([p.predicted is None for p in reach])) if reach else None,
         tau=tau,
         regret=_regret(pairs),
+        trusted=float(trusted.mean()) if len(reach) else None,
+        trusted_median=_quantile(errors[trusted], 0.5),
+        trusted_p90=_quantile(errors[trusted], 0.9),
     )
 
 
@@ -112,7 +124,12 @@ def _quantile(values: np.ndarray, share: float) -> float | None:
 def _regret(pairs: Sequence[Pair]) -> float | None:
     costs = [(p.real if math.isfinite(p.real) else p.budget) * p.seconds_per_step for p in pairs]
     best = min((c for c, p in zip(costs, pairs, strict=True) if math.isfinite(p.real)), default=None)
-    order = sorted(range(len(pairs)), key=lambda i: _cost(pairs[i]))
-    if best is None or not order or pairs[order[0]].predicted is None:
+    ranked = sorted(range(len(pairs)), key=lambda i: _place(pairs[i]))
+    if best is None or pairs[ranked[0]].predicted is None:
         return None
-    return costs[order[0]] / best - 1.0
+    return costs[ranked[0]] / best - 1.0
+
+
+def _place(pair: Pair) -> tuple[int, float]:
+    """Sorts pairs as raytt ranks candidates."""
+    return (2 if pair.predicted is None else 0 if pair.trusted else 1, _cost(pair))
