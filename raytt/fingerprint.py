@@ -29,7 +29,7 @@ def fingerprint(facts: Any) -> str:
 
 def versions() -> dict[str, Fact]:
     """Of the packages whose arithmetic ends up in results."""
-    return {name: version(name) for name in ("raytt", "torch", "numpy", "scipy")}
+    return {name: version(name) for name in ("raytt", "torch", "numpy", "numba", "scipy")}
 
 
 def hash_arrays(*arrays: NDArray[Any]) -> str:

@@ -199,11 +199,9 @@ def _joined(use: Use, folded: Sequence[Tensor | None], dtype: torch.dtype) -> li
     if use.any_order and use.repeats(len(first)) >= _ALONE:
         return [(torch.zeros_like(first) if g is None else g).to(dtype).unsqueeze(1) for g in folded]
     order = _memory_order(first) if use.any_order else list(range(1, first.ndim))
-    memory = torch.empty(len(first), len(folded), *(first.shape[a] for a in order), dtype=dtype, device=first.device)
-    together = memory.permute(0, 1, *(2 + order.index(a) for a in range(1, first.ndim)))
-    for c, grad in enumerate(folded):
-        together[:, c] = 0.0 if grad is None else grad
-    return [together]
+    ordered = [(torch.zeros_like(first) if g is None else g).permute(0, *order) for g in folded]
+    together = torch.stack(ordered, dim=1).to(dtype)
+    return [together.permute(0, 1, *(2 + order.index(a) for a in range(1, first.ndim)))]
 
 
 def _memory_order(tensor: Tensor) -> list[int]:

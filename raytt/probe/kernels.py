@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numba
 import numpy as np
@@ -21,8 +21,16 @@ from torch import Tensor
 
 _PART = 1 << 20
 """Multiplications worth a thread of their own."""
-# Fused multiply-add, but no reordering of sums: the bits are those of the loops as written.
-_compiled = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+
+
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """Compiled when first called, which takes seconds, and kept on disk for the next process if that can be."""
+    # Fused multiply-add, but no reordering of sums: the bits are those of the loops as written.
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "nsz"}}
+    try:
+        return cast(Callable[..., None], numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # neither the package's folder nor the user's can be written to
+        return cast(Callable[..., None], numba.njit(**options)(function))
 
 
 class Geometry(NamedTuple):

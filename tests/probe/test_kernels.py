@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,3 +155,12 @@ def test_sketches_of_outer_products_are_those_of_their_values() -> None:
         law.accumulate_outer(direct, "w", 40, left, right)
         law.accumulate(through, "w", 40, outer_values(left, right))
         torch.testing.assert_close(direct, through, rtol=1e-12, atol=1e-12)
+
+
+def test_loops_compile_where_nothing_can_be_kept_on_disk() -> None:
+    # Source that lies in no file has no place for a cache, as a package in a folder that cannot be written to.
+    found: dict[str, Any] = {}
+    exec("def fill(out):\n    for i in range(len(out)):\n        out[i] = i", found)
+    out = np.zeros(3)
+    kernels._compiled(found["fill"])(out)
+    assert out.tolist() == [0.0, 1.0, 2.0]

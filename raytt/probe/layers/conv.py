@@ -80,7 +80,7 @@ class ConvUse(Use):
         geometry = Geometry((*one, *g.kernel), (*one, *g.stride), (*one, *g.dilation), before)  # type: ignore[arg-type]
         for outputs, part in parts(grads):
             innermost = part.transpose(2, 3).view(n, part.shape[1], x.shape[1], *one, *g.out_size, channels)
-            step = budget.samples(n, part.shape[1])
+            step = budget.samples(n, part.shape[1], weight.shape.numel(), part.element_size())
             for s0 in range(0, n, step):
                 samples = slice(s0, min(s0 + step, n))
                 values = depthwise(innermost[samples], x[samples], geometry)

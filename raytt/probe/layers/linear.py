@@ -83,7 +83,7 @@ class MatmulUse(Use):
         self, grads: Tensor, outputs: slice, x: Tensor, weight: Segment, emit: Emit, budget: Budget
     ) -> None:
         n, C, T, units = grads.shape
-        step = budget.samples(n, C)
+        step = budget.samples(n, C, weight.shape.numel(), grads.element_size())
         inputs = max(1, budget.coordinates(step * C, grads.element_size()) // units)
         for s0 in range(0, n, step):
             samples = slice(s0, min(s0 + step, n))

@@ -46,7 +46,7 @@ def contract_outer(
         emit: Receives the tiles.
         budget: Bounds on a tile and on the part of a held at once.
     """
-    n, _, G, _, P = grads[0].shape
+    n, _, G, U, P = grads[0].shape
     if isinstance(emit, OuterEmit) and G == 1 and P <= _FEW and grads[0].device.type == "cpu":
         everything = slice(0, n)
         right = inputs.fetch(everything, slice(0, P))[:, 0]
@@ -54,7 +54,7 @@ def contract_outer(
             emit.outer(everything, outputs, segment.name, segment.start, part[:, :, 0], right)
         return
     most = max(part.shape[1] for part in grads)
-    step = budget.samples(n, most)
+    step = budget.samples(n, most, G * U * num_inputs, grads[0].element_size())
     if len(inputs.parts(step, budget.max_bytes)) > 1:
         step = 1
     for s0 in range(0, n, step):

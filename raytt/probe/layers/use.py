@@ -97,13 +97,15 @@ class Budget:
     tile_bytes: int = 1 << 22
     """Size aimed at for a tile of weight gradients, which is sketched right away."""
     tile_rows: int = 8
-    """Most rows (samples × outputs) of such a tile, at least those of one sample: so few that a tile holds many units
-    of each, as matrix products of few units run at half their rate (`benchmarks.probe_variants`)."""
+    """Most rows (samples × outputs) of a tile that holds a part of a layer's weights, at least those of one sample: so
+    few that it holds many units of each, as matrix products of few units run at half their rate
+    (`benchmarks.probe_variants`). A tile with all weights of a small layer may hold more rows."""
 
-    def samples(self, num_samples: int, num_outputs: int) -> int:
-        """How many samples to treat together, in equal parts."""
-        parts = min(num_samples, -(-num_samples * num_outputs // self.tile_rows))
-        return -(-num_samples // parts)
+    def samples(self, num_samples: int, num_outputs: int, weights: int, itemsize: int) -> int:
+        """How many samples to treat together, in equal parts, in a layer of so many weights."""
+        whole = min(self.tile_bytes, self.max_bytes) // (num_outputs * weights * itemsize)
+        most = max(1, whole, self.tile_rows // num_outputs)
+        return -(-num_samples // -(-num_samples // most))
 
     def coordinates(self, rows: int, itemsize: int) -> int:
         """How many coordinates a tile of so many rows may have."""
