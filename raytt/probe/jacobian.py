@@ -25,7 +25,8 @@ from raytt.probe.sketch import Sketch
 from raytt.task import Inputs
 
 _ALONE = 128
-"""Repeats of a layer's weights from which the output gradients of a group of outputs are not copied into one tensor."""
+"""Repeats of a layer's weights from which, on a processor, the output gradients of a group of outputs are not copied
+into one tensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +197,7 @@ def _joined(use: Use, folded: Sequence[Tensor | None], dtype: torch.dtype) -> li
     first = next((g for g in folded if g is not None), None)
     if first is None:
         return []
-    if use.any_order and use.repeats(len(first)) >= _ALONE:
+    if use.any_order and use.repeats(len(first)) >= _ALONE and first.device.type == "cpu":
         return [(torch.zeros_like(first) if g is None else g).to(dtype).unsqueeze(1) for g in folded]
     order = _memory_order(first) if use.any_order else list(range(1, first.ndim))
     ordered = [(torch.zeros_like(first) if g is None else g).permute(0, *order) for g in folded]

@@ -20,7 +20,7 @@ from raytt.errors import InputError
 from raytt.probe.layers.use import Budget
 
 LEAST_BYTES = 1 << 21
-"""Bound on transients below which halving it frees nothing: a tile of weight gradients is no larger."""
+"""Bound on transients below which halving it frees next to nothing: half a tile of weight gradients."""
 
 T = TypeVar("T")
 

@@ -99,7 +99,8 @@ def _product(grads: Tensor, inputs: Tensor, scratch: Tensor | None = None) -> Te
     """``(n, C, G, U, P), (n, G, P, K) -> (n, C, G·U·K)``, with one group in the memory of ``scratch``."""
     n, C, G, U, P = grads.shape
     K = inputs.shape[-1]
-    if G == 1 and P > 1 and grads.stride(3) == 1:  # units innermost: as they lie, sample by sample
+    if G == 1 and P > 1 and grads.stride(3) == 1 and grads.device.type == "cpu":
+        # Units are innermost: multiplied as they lie, sample by sample.
         memory = grads.new_empty(n * C * U * K) if scratch is None else scratch[: n * C * U * K]
         product = memory.view(n, C, U, K)
         for i in range(n):
