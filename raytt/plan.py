@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from raytt.distributed.session import WorkerResources
@@ -15,7 +16,13 @@ STOP_RATIO = 0.2
 LEAST_STOP_RATIO = 0.05
 """… but not below this. Along the path predictions are several times better than beyond its end."""
 NUM_WAYPOINTS = 3
-"""Tangents on a reference run, besides the one at the pre-trained weights."""
+"""Tangents on a reference run, at least, besides the one at the pre-trained weights: one for each fall of the loss by
+`FALL`, …"""
+MOST_WAYPOINTS = 5
+"""… but at most so many. With 5 instead of 3 on runs down to 0.1 of the initial loss the median error on digits was 14
+instead of 17 % (SGD) and 21 instead of 25 % (AdamW), on diabetes the same (2026-11-26)."""
+FALL = 0.58
+"""Factor between the losses at neighbouring tangents, about: 0.2 ^ (1/3)."""
 COST_SHARE = 0.1
 """A reference run may cost this share of the sample gradients that all candidates of its family would in their
 budgets."""
@@ -53,8 +60,8 @@ class Plan:
     """Whether curves are carried over from the probed samples to the whole set (`raytt.whole`); None: see `lifts`."""
     stop_ratio: float | None = None
     """Loss ratio at which reference runs stop; None: as `STOP_RATIO` says."""
-    num_waypoints: int = NUM_WAYPOINTS
-    """Tangents on a reference run, besides the one at the pre-trained weights."""
+    num_waypoints: int | None = None
+    """Tangents on a reference run, besides the one at the pre-trained weights; None: as `NUM_WAYPOINTS` says."""
 
     def lifts(self, *, has_references: bool) -> bool:
         """Whether simulations are carried over to the whole set: unless a reference run's correction takes out what
@@ -70,3 +77,10 @@ class Plan:
             return self.stop_ratio
         reaches_for = self.target.value if self.target.kind == "loss_ratio" else STOP_RATIO
         return max(LEAST_STOP_RATIO, min(reaches_for, 0.5))
+
+    def waypoints(self) -> int:
+        """Tangents on a reference run, besides the one at the pre-trained weights."""
+        if self.num_waypoints is not None:
+            return self.num_waypoints
+        falls = math.log(self.stops_at()) / math.log(FALL)
+        return min(max(NUM_WAYPOINTS, math.ceil(falls)), MOST_WAYPOINTS)

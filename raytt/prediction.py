@@ -306,7 +306,7 @@ def _reference_plans(budgets: Mapping[Candidate, int], reduced: Reduced, plan: P
                 candidate=candidate,
                 seed=plan.seed,
                 stop_ratio=plan.stops_at(),
-                num_waypoints=plan.num_waypoints,
+                num_waypoints=plan.waypoints(),
                 most_steps=max(LEAST_STEPS, share) if plan.reference_steps is None else plan.reference_steps,
             )
         )

@@ -19,7 +19,7 @@ from raytt.distributed import tangents
 from raytt.distributed.solve import Solvers
 from raytt.finished import load_run
 from raytt.forecast import Status
-from raytt.plan import NUM_WAYPOINTS
+from raytt.plan import MOST_WAYPOINTS
 from raytt.training import train
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -82,7 +82,7 @@ def test_the_reference_runs_are_told(base: tuple[raytt.Ranking, Path]) -> None:
     for family in ("sgd", "adamw"):
         summary = json.loads((base[1] / "r" / "reference" / f"{family}.json").read_text())
         assert min(summary["losses"]) < 0.6 * summary["losses"][0]
-        assert 1 <= len(summary["waypoint_steps"]) <= NUM_WAYPOINTS
+        assert 1 <= len(summary["waypoint_steps"]) <= MOST_WAYPOINTS
     checks = load_run(base[1] / "r").references
     assert sorted(check.candidate.optimizer for check in checks) == ["adamw", "sgd"]
     assert {check.note for check in checks} == set(told)

@@ -60,3 +60,20 @@ def test_a_reference_run_stands_in_for_the_whole_set(
 )
 def test_where_reference_runs_stop(target: str, changes: dict[str, object], ratio: float) -> None:
     assert _plan(target, **changes).stops_at() == ratio
+
+
+@pytest.mark.parametrize(
+    ("target", "changes", "count"),
+    [
+        ("loss_ratio=0.6", {}, 3),
+        ("loss_ratio=0.2", {}, 3),
+        ("loss_ratio=0.15", {}, 4),
+        ("loss_ratio=0.1", {}, 5),
+        ("loss_ratio=0.001", {}, 5),
+        ("val_accuracy=0.9", {}, 3),
+        ("loss_ratio=0.1", {"stop_ratio": 0.2}, 3),
+        ("loss_ratio=0.1", {"num_waypoints": 2}, 2),
+    ],
+)
+def test_deeper_reference_runs_have_more_tangents(target: str, changes: dict[str, object], count: int) -> None:
+    assert _plan(target, **changes).waypoints() == count

@@ -14,7 +14,7 @@ from raytt.candidates import Candidate
 from raytt.distributed.session import WorkerResources
 from raytt.distributed.workers import Limits
 from raytt.forecast import Forecast
-from raytt.plan import NUM_WAYPOINTS, Plan
+from raytt.plan import Plan
 from raytt.prediction import Prediction, predict, reporter_of
 from raytt.probe.settings import MAX_OUTPUTS
 from raytt.store import Run
@@ -39,7 +39,7 @@ class Setting:
     num_paths: int = 8
     stop_ratio: float = 0.2
     """Loss ratio at which the reference run stops."""
-    num_waypoints: int = NUM_WAYPOINTS
+    num_waypoints: int | None = None
     """Tangents on the reference run, besides the first."""
     whole_set: bool | None = None
     """Whether curves are carried over from the probed samples to the whole set; None: as raytt decides."""
@@ -53,7 +53,7 @@ class Setting:
         parts = [f"n{self.samples or 'all'}", f"r{self.proj_dim}", f"p{self.num_paths}", f"s{self.stop_ratio:g}"]
         parts += [] if self.reference_steps is None else [f"k{self.reference_steps}"]
         parts += [] if self.max_outputs == MAX_OUTPUTS else [f"o{self.max_outputs}"]
-        parts += [] if self.num_waypoints == NUM_WAYPOINTS else [f"w{self.num_waypoints}"]
+        parts += [] if self.num_waypoints is None else [f"w{self.num_waypoints}"]
         return "-".join(parts + ([] if self.val_accuracy is None else [f"v{self.val_accuracy:g}"]))
 
     def target(self) -> Target:

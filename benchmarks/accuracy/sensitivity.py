@@ -67,10 +67,10 @@ def main() -> None:
         print(*lines[-len(by_optimizer) :], sep="\n", flush=True)
     header = ["setting", "optimizer", "median |err|", "p90", "bias", "90 % covers", "named", "false alarms", "seconds"]
     body = (
-        f"Base: all samples, R = {base.proj_dim}, {base.num_waypoints} tangents besides the first, stop at "
-        f"{base.stop_ratio:g} of the initial loss, {base.num_paths} sample paths. Errors in per cent as in "
-        "`python -m benchmarks.accuracy`, over all thresholds; seconds of the whole prediction on whatever else the "
-        f"machine was doing.\n\n{table(header, lines)}\n"
+        f"Base: all samples, R = {base.proj_dim}, 3 tangents besides the first (up to 5 where the reference run goes "
+        f"further), stop at {base.stop_ratio:g} of the initial loss, {base.num_paths} sample paths. Errors in per cent "
+        "as in `python -m benchmarks.accuracy`, over all thresholds; seconds of the whole prediction on whatever else "
+        f"the machine was doing.\n\n{table(header, lines)}\n"
     )
     write(
         f"accuracy-sensitivity-{arguments.task}",
