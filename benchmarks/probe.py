@@ -41,7 +41,7 @@ from raytt.probe.generic import gradient, single_outputs, take
 from raytt.probe.jacobian import Plan, jacobian_rows, watch
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan
-from raytt.probe.sketch import CountSketch, outer_values
+from raytt.probe.sketch import CountSketch
 from raytt.task import Inputs, Task
 
 PROJ_DIM = 4096
@@ -130,8 +130,11 @@ class _Discard:
         """Nothing."""
 
     def accumulate_outer(self, buffer: Tensor, name: str, start: int, left: Tensor, right: Tensor) -> None:
-        """Makes the values only."""
-        outer_values(left, right)
+        """Makes the values only, sample by sample in the same memory."""
+        n, C, U, P = left.shape
+        scratch = left.new_empty(1, C * U, right.shape[2])
+        for i in range(n):
+            torch.bmm(left[i : i + 1].reshape(1, C * U, P), right[i : i + 1], out=scratch)
 
     def finish(self, buffer: Tensor) -> Tensor:
         """Zeros."""
