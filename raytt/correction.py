@@ -16,7 +16,9 @@ others.)
 
 Below the ratio ρ_S at which the reference stopped nothing was measured, and the path is extrapolated with
 c(ρ) = c(ρ_S) (ρ/ρ_S)^b. With all samples, b = `SOONER`: real networks go on adapting to the samples that are left, in
-directions that the reference had no reason to take. With a part of them, b = −`LATER`: learning by heart gets worse. A
+directions that the reference had no reason to take (where features stand still they cannot, and b = 0: on docstrings
+with the head alone trained, median errors with `SOONER` were 9 % with AdamW and 8 % with SGD, without any correction 8
+and 5). With a part of them, b = −`LATER`: learning by heart gets worse. A
 simulation carried over to the whole set has b = 0.
 """
 
@@ -43,6 +45,19 @@ LATER = 0.1
 value; not fitted."""
 WIDEST = 3.0
 """A correction is at most this factor; one that would be larger says that the path is wrong."""
+
+
+def exponent_of(*, features_move: bool, all_samples: bool, lifts: bool) -> float:
+    """The exponent b below the end of the reference run.
+
+    Args:
+        features_move: Whether tangents along the path differ.
+        all_samples: Whether all training samples were probed.
+        lifts: Whether simulations are carried over from those probed to all.
+    """
+    if not all_samples:
+        return 0.0 if lifts else -LATER
+    return SOONER if features_move else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 from raytt.bands import Band, band_of
 from raytt.candidates import Candidate
 from raytt.choice import reference_candidate
-from raytt.correction import LATER, SOONER, Correction
+from raytt.correction import Correction, exponent_of
 from raytt.distributed import shipping
 from raytt.distributed.dispatch import await_cpu
 from raytt.distributed.files import Files
@@ -25,7 +25,7 @@ from raytt.distributed.reference import Reference, ReferencePlan, run_references
 from raytt.distributed.session import WorkerResources, connect
 from raytt.distributed.solve import Row, Simulation, Solvers
 from raytt.distributed.solve_whole import solve_whole
-from raytt.distributed.tangents import PathTangents, probe_path, sharpness
+from raytt.distributed.tangents import PathTangents, changes, probe_path
 from raytt.distributed.timing import measure_step_times
 from raytt.distributed.work import measure_work
 from raytt.distributed.workers import patient
@@ -231,8 +231,10 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
                         limits=limits,
                     )
                     paths[reference.optimizer] = path
+                    along = changes(path, loss, files, run, phase)
                     trust[reference.optimizer] = PathTrust(
-                        sharpness=max(sharpness(path, loss, files, run, phase)),
+                        sharpness=max(along.sharpness),
+                        features_move=along.features_move,
                         last_ratio=float(reference.losses.min() / reference.losses[0]),
                         batch_size=reference.candidate.batch_size,
                         part=math.log(data.num_full / data.num),
@@ -244,7 +246,14 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
             solvers = Solvers(reduced, paths, num_workers=num_solvers, run=run, files=files)
             lifts = plan.lifts(has_references=bool(paths))
             reference_rows, corrections = _check_references(
-                paths, solvers, simulation, phase, num_samples=data.num, num_trained=data.num_trained, lifts=lifts
+                paths,
+                trust,
+                solvers,
+                simulation,
+                phase,
+                num_samples=data.num,
+                num_trained=data.num_trained,
+                lifts=lifts,
             )
             full = data.num_full if lifts else data.num
             rows = solve_whole(solvers, budgets, simulation, phase, num_samples=data.num, num_samples_full=full)
@@ -315,6 +324,7 @@ def _reference_plans(budgets: Mapping[Candidate, int], reduced: Reduced, plan: P
 
 def _check_references(
     paths: Mapping[str, PathTangents],
+    trust: Mapping[str, PathTrust],
     solvers: Solvers,
     simulation: Simulation,
     phase: Phase,
@@ -324,7 +334,6 @@ def _check_references(
     lifts: bool,
 ) -> tuple[dict[str, Row], dict[str, Correction]]:
     """Simulate each reference run on its own path, and measure how far off that is."""
-    exponent = SOONER if num_samples == num_trained else 0.0 if lifts else -LATER
     rows: dict[str, Row] = {}
     corrections: dict[str, Correction] = {}
     for family, path in paths.items():
@@ -346,7 +355,9 @@ def _check_references(
             reference.losses,
             row.curves.steps,
             row.curves.train_loss[row.number],
-            exponent=exponent,
+            exponent=exponent_of(
+                features_move=trust[family].features_move, all_samples=num_samples == num_trained, lifts=lifts
+            ),
         )
     return rows, corrections
 

@@ -58,6 +58,8 @@ class PathTrust:
     """Of the reference run."""
     part: float = 0.0
     """ln(N_full / N) of the samples probed."""
+    features_move: bool = True
+    """Whether the tangents differ; not where the outputs are linear in what is trained."""
 
     def edge(self, candidate: Candidate) -> float:
         """Peak learning rate over the stability limit; 1 is the edge.

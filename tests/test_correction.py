@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raytt.correction import LATER, SOONER, WIDEST, Correction, first_crossings
+from raytt.correction import LATER, SOONER, WIDEST, Correction, exponent_of, first_crossings
 
 STEPS = np.arange(0.0, 201.0)
 
@@ -75,3 +75,17 @@ def test_a_subsample_is_learned_by_heart_too_soon_beyond_the_reference() -> None
     correction = Correction.measure(STEPS[:31], curve[:31], STEPS, curve[None], exponent=-LATER)
     depth = np.maximum(0.0, 0.03 * (STEPS - 30))
     np.testing.assert_allclose(correction.apply(STEPS, curve[None]), STEPS * np.exp(LATER * depth), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("features_move", "all_samples", "lifts", "exponent"),
+    [
+        (True, True, False, SOONER),
+        (False, True, False, 0.0),
+        (True, False, False, -LATER),
+        (False, False, False, -LATER),
+        (True, False, True, 0.0),
+    ],
+)
+def test_what_is_expected_below_the_end(features_move: bool, all_samples: bool, lifts: bool, exponent: float) -> None:
+    assert exponent_of(features_move=features_move, all_samples=all_samples, lifts=lifts) == exponent

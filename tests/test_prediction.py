@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 import raytt
 from raytt.distributed import tangents
 from raytt.distributed.solve import Solvers
+from raytt.distributed.tangents import Changes
 from raytt.finished import load_run
 from raytt.forecast import Status
 from raytt.plan import MOST_WAYPOINTS
@@ -74,6 +76,18 @@ def test_predictions_are_close_to_real_training(base: tuple[raytt.Ranking, Path]
     assert len(errors) >= 5
     assert np.median(errors) < 0.15, errors
     assert max(errors) < 0.5, errors
+
+
+def test_features_that_stand_still_are_seen(base: tuple[raytt.Ranking, Path], tmp_path: Path) -> None:
+    # With the head alone trained the outputs are linear in what is trained: each tangent has the same rows.
+    _rank(tmp_path, SPACE[:2] + ADAMW[:1], replace(TASK, trainable=["5.*"]))
+    for family in ("sgd", "adamw"):
+        moving, still = (
+            np.array(json.loads((folder / f"r/probe/{family}-changes.json").read_text()))[:, 1]
+            for folder in (base[1], tmp_path)
+        )
+        assert not Changes(sharpness=(1.0,), squares=tuple(still)).features_move
+        assert Changes(sharpness=(1.0,), squares=tuple(moving)).features_move
 
 
 def test_the_reference_runs_are_told(base: tuple[raytt.Ranking, Path]) -> None:

@@ -34,6 +34,10 @@ Index = NDArray[np.int64]
 _SAMPLES = ("outputs", "rows", "radial", "targets", "updates")
 
 
+STILL = 1e-3
+"""Relative change of the rows' mean square up to which they are taken to be the same."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PathTangents:
     """The tangents of one optimizer family in the run directory, in the order of the path."""
@@ -196,15 +200,32 @@ _AT_START: Any = ray.remote(num_cpus=0)(_at_start)
 _STACK: Any = ray.remote(num_cpus=1, max_retries=3)(_stack)
 
 
-def sharpness(tangents: PathTangents, loss: Loss, files: Files, run: Run, phase: Phase) -> list[float]:
-    """λ_max of the loss curvature at each tangent (`raytt.kernel.statistics`), in the tangents' own coordinates."""
-    file = f"probe/{tangents.reference.optimizer}-sharpness.json"
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What changes from tangent to tangent, in the tangents' own coordinates."""
+
+    sharpness: tuple[float, ...]
+    """λ_max of the loss curvature at each (`raytt.kernel.statistics`)."""
+    squares: tuple[float, ...]
+    """Mean square of the rows' entries at each."""
+
+    @property
+    def features_move(self) -> bool:
+        """Whether rows differ along the path; not where the outputs are linear in what is trained, as with a head on
+        features that stand still.
+        """
+        return any(abs(square - self.squares[0]) > STILL * self.squares[0] for square in self.squares)
+
+
+def changes(tangents: PathTangents, loss: Loss, files: Files, run: Run, phase: Phase) -> Changes:
+    """Measured once per tangent, on Ray."""
+    file = f"probe/{tangents.reference.optimizer}-changes.json"
     known = run.read_json(file, tangents.made_from)
     if known is None:
         phase.expect(len(tangents.shards), "curvature along the path")
-        known = [0.0] * len(tangents.shards)
+        known = [[0.0, 0.0]] * len(tangents.shards)
 
-        def keep(number: int, found: float) -> None:
+        def keep(number: int, found: list[float]) -> None:
             known[number] = found
             phase.advance()
 
@@ -216,17 +237,17 @@ def sharpness(tangents: PathTangents, loss: Loss, files: Files, run: Run, phase:
             in_flight=1,
         )
         run.write_json(file, known, made_from=tangents.made_from)
-    return [float(value) for value in known]
+    return Changes(sharpness=tuple(float(s) for s, _ in known), squares=tuple(float(q) for _, q in known))
 
 
 def _start_curvature(loss: Loss, arrays: Any, _: int) -> Any:
     return _CURVATURE.remote(loss, arrays)
 
 
-def _curvature(loss: Loss, arrays: Arrays) -> float:
+def _curvature(loss: Loss, arrays: Arrays) -> list[float]:
     settle(threads=1, gpus=0)
     samples = Samples(**{name: torch.tensor(arrays[name]) for name in ("outputs", "jacobian", "radial", "targets")})
-    return statistics_of(samples, loss).top_curvature
+    return [statistics_of(samples, loss).top_curvature, float(samples.jacobian.double().square().mean())]
 
 
 _CURVATURE: Any = ray.remote(num_cpus=1, max_retries=3)(_curvature)
