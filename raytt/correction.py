@@ -10,7 +10,7 @@ candidate alone stay.
 Where only some of the training samples were probed, the simulation learns these few by heart too soon, the reference
 run not: that is part of c. (Carrying the simulation over to the whole set first, as `raytt.whole` does, and measuring c
 on what comes out was no better and needs as many simulations again. Median errors of SGD and AdamW, this way and that
-way, in per cent: Fashion-MNIST, 512 of 5,000 samples: 8 and 17, 40 and 56; digits, 128 of 400: 20 and 20, 20 and 23;
+way, in per cent: Fashion-MNIST, 512 of 5,000 samples: 9 and 17, 34 and 43; digits, 128 of 400: 20 and 20, 20 and 23;
 diabetes, 100 of 200: 28 and 37, 19 and 12. ``python -m benchmarks.accuracy --tasks digits --samples 128``, likewise the
 others.)
 
