@@ -4,8 +4,9 @@ Notation: n samples, C outputs, R sketch dimension, J_i = ∂f_i/∂w (C × D), 
 
 Fast route: one watched forward pass, then for each output c one backward pass of Σ_i f_ic down to the results of the
 layers that have trainable parameters (not to the parameters: no summed weight gradient is computed), and per layer the
-contraction of output gradients with inputs to per-sample weight gradients, tile by tile, each tile sketched at once.
-Parameters that the plan gives to the generic route are done sample by sample with autograd.
+contraction of output gradients with inputs to per-sample weight gradients, tile by tile, each tile sketched at once. On
+processors products of few positions go into the sketch without a tile (`raytt.probe.layers.outer`). Parameters that the
+plan gives to the generic route are done sample by sample with autograd.
 """
 
 from __future__ import annotations

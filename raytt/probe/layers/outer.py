@@ -4,7 +4,9 @@ Linear layers and convolutions share them: with G groups, U units per group, P p
 
     ∂f_c/∂W[g, u, k] = Σ_p γ_c[g, u, p] · a[g, p, k]          for each sample
 
-A depthwise convolution has G channels and U = 1: nothing is expanded to a dense weight.
+A depthwise convolution has G channels and U = 1: nothing is expanded to a dense weight. (On processors those in one and
+two dimensions have a loop of their own, `raytt.probe.kernels.depthwise`.) With few positions a processor does not make
+the values at all: what receives them multiplies as it adds.
 """
 
 from __future__ import annotations
