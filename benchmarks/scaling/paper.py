@@ -295,7 +295,7 @@ def _simulations(work: Work, rates: Rates) -> list[float]:
     budgets = {c: c.budget(num_samples=work.samples_full, default_epochs=work.epochs) for c in candidates}
 
     def seconds(piece: Piece) -> float:
-        records = sum(int(measured_records(record_steps([b]), [b]).sum()) for b in piece.budgets) * piece.paths
+        records = sum(int(measured_records(record_steps([b]), [b]).sum()) for b in piece.budgets)
         samples = 4.0 * piece.cost + 2.0 * records * work.samples
         return samples * min(2, work.tangents) * work.outputs * work.proj_dim / rates.simulate
 

@@ -132,7 +132,7 @@ def _simulate(piece: Piece) -> None:
         SIMULATION.loss,
         piece.candidates,
         piece.budgets,
-        num_paths=piece.paths,
+        num_paths=1,
         seed=piece.seed,
         target=SIMULATION.target,
         network=_here["network"],

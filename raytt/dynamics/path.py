@@ -33,7 +33,6 @@ Source: trajectory piecewise linear model reduction (Rewieński and White 2003),
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -50,12 +49,16 @@ GROWS_FOR = 1.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Place:
-    """Where M rows are."""
+    """Where M rows are, and how they are put in the order of segments: the rows of a tangent then lie side by side."""
 
     segment: Tensor
     """s, shape (M,) int64."""
     share: Tensor
     """λ ≥ 0, shape (M,); above 1 only on the last segment."""
+    order: Tensor
+    """Rows by segment, shape (M,) int64."""
+    bounds: list[int]
+    """Where each segment begins among them, and M."""
 
     def weights(self, tangents: int) -> Tensor:
         """Share of each tangent's rows in each row's Jacobian, shape (M, tangents); rows sum to 1."""
@@ -63,6 +66,11 @@ class _Place:
         weights = self.share.new_zeros(len(self.share), tangents)
         weights.scatter_(1, self.segment.unsqueeze(1), 1.0 - ahead)
         return weights.scatter_add_(1, torch.clamp(self.segment + 1, max=tangents - 1).unsqueeze(1), ahead)
+
+    def users(self, tangent: int) -> slice:
+        """Which rows, in the order of segments, are on a segment that the tangent ends or begins."""
+        last = len(self.bounds) - 2
+        return slice(self.bounds[min(max(tangent - 1, 0), last)], self.bounds[min(tangent, last) + 1])
 
 
 def _blend(share: Tensor) -> Tensor:
@@ -77,29 +85,57 @@ def _integral(beyond: Tensor) -> Tensor:
 
 
 class _Track:
-    """The same samples at all tangents, with what the interpolation needs of them."""
+    """The same samples at all tangents.
+
+    Outputs without the part that follows a row's own weights, h(λ) − Z(λ)(w̃_s + λ Δ_s) + α Σ_s (share of s) radial_s,
+    are linear in what is known of the samples: f_s, Z_s w̃_s, Z_s Δ_s, Z_{s+1} Δ_s and radial_s, side by side in a table
+    of 5 S + 3 columns. What multiplies them depends on s and λ alone, so that one product serves all rows.
+    """
 
     def __init__(self, samples: Sequence[Samples], positions: Sequence[Tensor]) -> None:
         self.samples = samples
-        self.at = [s.jacobian @ w for s, w in zip(samples, positions, strict=True)]
-        """Z_s w̃_s, shape (N, C) each."""
         moves = [b - a for a, b in pairwise(positions)]
-        self.start = [s.jacobian @ move for s, move in zip(samples, moves, strict=False)]
-        """Z_s Δ_s."""
-        self.stop = [s.jacobian @ move for s, move in zip(samples[1:], moves, strict=True)]
-        """Z_{s+1} Δ_s."""
+        columns = [s.outputs for s in samples]
+        columns += [s.jacobian @ w for s, w in zip(samples, positions, strict=True)]
+        columns += [s.radial for s in samples]
+        columns += [s.jacobian @ move for s, move in zip(samples, moves, strict=False)]
+        columns += [s.jacobian @ move for s, move in zip(samples[1:], moves, strict=True)]
+        self._table = torch.stack(columns, dim=2)
+        """Shape (N, C, 5 S + 3)."""
 
-    def base(self, segment: int, share: Tensor, index: Tensor | slice) -> Tensor:
-        """h(λ) − Z(λ)(w̃_s + λ Δ_s) of rows on one segment, ``(k,) -> (k, B, C)``."""
-        s, x, ahead = segment, share.view(-1, 1, 1), _blend(share).view(-1, 1, 1)
-        here, there = self.samples[s].outputs[index], self.samples[s + 1].outputs[index]
-        start, stop = self.start[s][index], self.stop[s][index]
-        within, beyond = torch.clamp(x, max=1.0), torch.clamp(x - 1.0, min=0.0)
-        rise = within * within * (3.0 - 2.0 * within)
-        along = here + rise * (there - here) + within * (1.0 - within) * ((1.0 - within) * start - within * stop)
-        along += beyond * stop + _integral(beyond) * (stop - start)
-        foot = (1.0 - ahead) * (self.at[s][index] + x * start) + ahead * (self.at[s + 1][index] + (x - 1.0) * stop)
-        return along - foot
+    def base(self, place: _Place, alpha: Tensor | None, index: Tensor | slice) -> Tensor:
+        """That part of the outputs, shape (M, B · C)."""
+        table = self._table[index] if isinstance(index, slice) else self._table.index_select(0, index)
+        return self._factors(place, alpha) @ table.reshape(-1, table.shape[2]).T
+
+    def _factors(self, place: _Place, alpha: Tensor | None) -> Tensor:
+        tangents, x, s = len(self.samples), place.share, place.segment
+        factors = x.new_zeros(len(x), self._table.shape[2])
+        weights = place.weights(tangents)
+        factors[:, tangents : 2 * tangents] = -weights
+        if alpha is not None:
+            factors[:, 2 * tangents : 3 * tangents] = weights * alpha.unsqueeze(1)
+        if tangents == 1:
+            factors[:, 0] = 1.0
+            return factors
+        ahead, within, beyond = _blend(x), torch.clamp(x, max=1.0), torch.clamp(x - 1.0, min=0.0)
+        rise, grown = within * within * (3.0 - 2.0 * within), _integral(beyond)
+        start = within * (1.0 - within) * (1.0 - within) - grown - (1.0 - ahead) * x
+        stop = beyond + grown - within * within * (1.0 - within) - ahead * (x - 1.0)
+        places = torch.stack([s, s + 1, s + 3 * tangents, s + 4 * tangents - 1], dim=1)
+        return factors.scatter_(1, places, torch.stack([1.0 - rise, rise, start, stop], dim=1))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pull:
+    """A tangent's part in the gradients of some rows."""
+
+    users: slice
+    """Of which rows, in the order of segments."""
+    weights: Tensor
+    """Its share in their Jacobians, shape (k, 1)."""
+    rows: Tensor
+    """What residuals are multiplied by, shape (B · C, width)."""
 
 
 class PathNetwork(Network):
@@ -114,7 +150,6 @@ class PathNetwork(Network):
         positions = [t.position for t in tangents]
         self.train, self.validation = tangents[0].train, tangents[0].validation
         self.width = self.train.jacobian.shape[2]
-        self._positions = positions
         self._train = _Track([t.train for t in tangents], positions)
         others = [t.validation for t in tangents if t.validation is not None]
         self._validation = _Track(others, positions) if len(others) == len(tangents) else None
@@ -124,14 +159,15 @@ class PathNetwork(Network):
         if any(float(length) <= 0.0 for length in lengths):
             raise ValueError("two tangents between which the outputs did not move along the path")
         # λ of each segment is affine in the state: w̃ · gauge − offset.
-        self._gauges = [
+        scaled = [
             0.5 * (gauge / length + move / (move @ move))
             for gauge, length, move in zip(gauges, lengths, moves, strict=True)
         ]
-        self._offsets = [float(g @ w) for g, w in zip(self._gauges, positions, strict=False)]
-        self._blend = self.train.outputs.new_zeros(0)
-        self._gathered: dict[int, Tensor] = {}
-        self._buffers: dict[tuple[int, str], Tensor] = {}
+        self._gauges = torch.stack(scaled, dim=1) if scaled else positions[0].new_zeros(self.width, 0)
+        self._offsets = torch.stack([g @ w for g, w in zip(scaled, positions, strict=False)]) if scaled else None
+        self._place: _Place | None = None
+        self._pulls: list[_Pull] = []
+        self._buffers: dict[str, Tensor] = {}
 
     def zeros(self, rows: int) -> Tensor:
         return self.train.jacobian.new_zeros(rows, self.width)
@@ -143,10 +179,8 @@ class PathNetwork(Network):
         return self._batch(slice(0, self.train.outputs.shape[0]))
 
     def outputs(self, state: Tensor, alpha: Tensor | None, batch: Batch) -> Tensor:
-        place = self.locate(state)
-        self._blend = place.weights(len(self._positions))
-        self._gathered = {}
-        return self._outputs(self._train, state, alpha, place, batch.samples, keep=self._gathered)
+        self._place, self._pulls = self.locate(state), []
+        return self._outputs(self._train, state, alpha, self._place, batch.samples, keep=self._pulls)
 
     def validation_outputs(self, state: Tensor, alpha: Tensor | None) -> Tensor | None:
         if self._validation is None:
@@ -155,14 +189,12 @@ class PathNetwork(Network):
         return self._outputs(self._validation, state, alpha, self.locate(state), slice(0, count))
 
     def accumulate(self, into: Tensor, residual: Tensor, batch: Batch, scale: float) -> None:
-        for s, rows in self._gathered.items():
-            chosen, weights = _present(self._blend[:, s])
-            pulled = residual if chosen is None else residual.index_select(0, chosen)
-            flat = (pulled * weights.view(-1, 1, 1)).reshape(pulled.shape[0], -1)
-            if chosen is None:
-                into.addmm_(flat, rows, alpha=scale)
-            else:
-                into.index_add_(0, chosen, flat @ rows, alpha=scale)
+        assert self._place is not None
+        residual = residual.reshape(len(residual), -1).index_select(0, self._place.order)
+        pulled = self._buffer("pulled", into.shape).zero_()
+        for pull in self._pulls:
+            pulled[pull.users].addmm_(residual[pull.users] * pull.weights, pull.rows, alpha=scale)
+        into.index_add_(0, self._place.order, pulled)
 
     def squared_norm(self, gradient: Tensor, residual: Tensor, batch: Batch, scale: float) -> Tensor:
         return gradient.square().sum(dim=1)
@@ -174,17 +206,25 @@ class PathNetwork(Network):
 
     def locate(self, state: Tensor) -> _Place:
         """Where rows are: on the first segment whose end they have not passed."""
-        segment = torch.zeros(state.shape[0], dtype=torch.int64, device=state.device)
-        share = state.new_zeros(state.shape[0])
-        going = torch.ones_like(segment, dtype=torch.bool)
-        for s, (gauge, offset) in enumerate(zip(self._gauges, self._offsets, strict=True)):
-            found = state @ gauge - offset
-            segment = torch.where(going, s, segment)
-            most = 1.0 if s + 1 < len(self._gauges) else math.inf
-            share = torch.where(going, found.clamp(0.0, most), share)
+        last = self._gauges.shape[1] - 1
+        if self._offsets is None:
+            segment, share = (
+                torch.zeros(len(state), dtype=torch.int64, device=state.device),
+                state.new_zeros(len(state)),
+            )
+        else:
+            found = state @ self._gauges - self._offsets
             # Rows that diverged hold NaN, which is nowhere past an end.
-            going &= found >= 1.0
-        return _Place(segment=segment, share=share.nan_to_num(0.0, posinf=0.0))
+            passed = (found >= 1.0).to(torch.int64).cumprod(dim=1).sum(dim=1)
+            segment = passed.clamp(max=last)
+            share = found.gather(1, segment.unsqueeze(1)).squeeze(1).clamp(min=0.0).nan_to_num(0.0, posinf=0.0)
+        counts = torch.bincount(segment, minlength=max(last, 0) + 1).cumsum(0)
+        return _Place(
+            segment=segment,
+            share=share,
+            order=torch.argsort(segment, stable=True),
+            bounds=[0, *counts.tolist()],
+        )
 
     def _batch(self, samples: Tensor | slice) -> Batch:
         # Rows are gathered when it is known which tangents are in use.
@@ -203,45 +243,37 @@ class PathNetwork(Network):
         alpha: Tensor | None,
         place: _Place,
         index: Tensor | slice,
-        keep: dict[int, Tensor] | None = None,
+        keep: list[_Pull] | None = None,
     ) -> Tensor:
-        blend = place.weights(len(self._positions))
-        first = track.samples[0].outputs[index]
-        outputs = state.new_empty(state.shape[0], *first.shape)
-        if len(self._positions) == 1:
-            outputs[:] = first
-        for s in range(len(self._positions) - 1):
-            chosen = (place.segment == s).nonzero().squeeze(1)
-            if len(chosen):
-                outputs[chosen] = track.base(s, place.share[chosen], index)
+        outputs = track.base(place, alpha, index)
+        weights = place.weights(len(track.samples)).index_select(0, place.order)
+        arranged = torch.index_select(state, 0, place.order, out=self._buffer("arranged", state.shape))
+        moved = outputs.new_zeros(outputs.shape)
         for s, samples in enumerate(track.samples):
-            if not bool((blend[:, s] != 0).any()):
+            users = place.users(s)
+            if users.start == users.stop:
                 continue
-            moving_rows, shares = _present(blend[:, s])
-            rows = self._gather(samples.jacobian, index, (s, "rows"))
+            rows, shares = self._gather(samples.jacobian, index, f"rows {s}"), weights[users, s : s + 1]
             if keep is not None:
                 pulls = samples.updates
-                keep[s] = rows if pulls is None else self._gather(pulls, index, (s, "updates"))
-            moving = state if moving_rows is None else state.index_select(0, moving_rows)
-            moved = (moving @ rows.T).view(moving.shape[0], *first.shape)
-            if alpha is not None:
-                shrunk = alpha if moving_rows is None else alpha[moving_rows]
-                moved += samples.radial[index] * shrunk.view(-1, 1, 1)
-            moved *= shares.view(-1, 1, 1)
-            if moving_rows is None:
-                outputs += moved
-            else:
-                outputs.index_add_(0, moving_rows, moved)
-        return outputs
+                updates = rows if pulls is None else self._gather(pulls, index, f"updates {s}")
+                keep.append(_Pull(users=users, weights=shares, rows=updates))
+            moved[users].addcmul_(arranged[users] @ rows.T, shares)
+        outputs.index_add_(0, place.order, moved)
+        return outputs.view(len(state), -1, track.samples[0].outputs.shape[1])
 
-    def _gather(self, table: Tensor, index: Tensor | slice, slot: tuple[int, str]) -> Tensor:
-        """Rows of some samples, ``(B·C, width)``; gathered into the same memory each time, which stays in cache."""
+    def _gather(self, table: Tensor, index: Tensor | slice, slot: str) -> Tensor:
+        """Rows of some samples, ``(B·C, width)``."""
         if isinstance(index, slice):
             return table[index].reshape(-1, self.width)
-        shape = (len(index), *table.shape[1:])
-        if slot not in self._buffers or self._buffers[slot].shape != shape:
-            self._buffers[slot] = table.new_empty(shape)
-        return torch.index_select(table, 0, index, out=self._buffers[slot]).reshape(-1, self.width)
+        out = self._buffer(slot, (len(index), *table.shape[1:]))
+        return torch.index_select(table, 0, index, out=out).reshape(-1, self.width)
+
+    def _buffer(self, slot: str, shape: Sequence[int]) -> Tensor:
+        """Memory that is used again each time and stays in cache; a fresh tensor costs several times as much."""
+        if slot not in self._buffers or self._buffers[slot].shape != tuple(shape):
+            self._buffers[slot] = self.train.jacobian.new_empty(shape)
+        return self._buffers[slot]
 
 
 def _gauge(here: Samples, there: Samples) -> Tensor:
@@ -249,9 +281,3 @@ def _gauge(here: Samples, there: Samples) -> Tensor:
     moved = (there.outputs - here.outputs).reshape(-1)
     width = here.jacobian.shape[2]
     return 0.5 * (moved @ here.jacobian.reshape(-1, width) + moved @ there.jacobian.reshape(-1, width))
-
-
-def _present(weights: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Rows with a weight (None: all) and their weights."""
-    chosen = weights.nonzero().squeeze(1)
-    return (None, weights) if len(chosen) == len(weights) else (chosen, weights[chosen])

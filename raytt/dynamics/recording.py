@@ -88,6 +88,12 @@ class Measurements:
         known = {f.name: values for f in fields(self) if (values := getattr(self, f.name)) is not None}
         return replace(self, **{name: values[rows] for name, values in known.items()})
 
+    @classmethod
+    def join(cls, parts: Sequence[Measurements]) -> Measurements:
+        """Those of several groups of rows, one after the other."""
+        known = [f.name for f in fields(cls) if getattr(parts[0], f.name) is not None]
+        return replace(parts[0], **{name: np.concatenate([getattr(p, name) for p in parts]) for name in known})
+
     def blend(self, other: Measurements, rows: Ints, weight: Floats) -> Measurements:
         """Those of ``rows``, ``weight`` ∈ (0, 1] of the way to ``other``: losses logarithmically, accuracies
         linearly.

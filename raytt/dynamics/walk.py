@@ -27,6 +27,8 @@ from raytt.minibatches import minibatches
 
 CHUNK = 256
 """Steps whose minibatches and learning rates are made at a time."""
+MEASURED_AT_ONCE = 1 << 24
+"""Outputs of the training samples held at a time when rows are measured: 64 MiB in float32."""
 
 Ints = NDArray[np.int64]
 
@@ -111,9 +113,15 @@ def _walk(
     rows = np.arange(len(budgets))
     everything = network.full_batch()
 
+    most = max(1, MEASURED_AT_ONCE // network.train.outputs.numel())
+
     def measure(state: Tensor, alpha: Tensor | None) -> Measurements:
-        outputs = network.outputs(state, alpha, everything)
-        return recorder.measure(outputs, network.validation_outputs(state, alpha), path)
+        parts = []
+        for low in range(0, len(state), most):
+            part, shrunk = state[low : low + most], None if alpha is None else alpha[low : low + most]
+            outputs = network.outputs(part, shrunk, everything)
+            parts.append(recorder.measure(outputs, network.validation_outputs(part, shrunk), path))
+        return Measurements.join(parts)
 
     between = Between(recorder, measure)
     before = (0, measure(block.state, block.alpha))

@@ -122,6 +122,71 @@ def test_rows_pull_back_with_the_jacobian_where_they_are() -> None:
         torch.testing.assert_close(found[row], expected)
 
 
+def _naive(tangents: Sequence[Tangent], state: Tensor, alpha: float, index: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Outputs, Jacobian and place of one row: the formulas of `raytt.dynamics.path`, one after the other."""
+    samples = [t.train for t in tangents]
+    place, s = 0.0, 0
+    for s in range(len(tangents) - 1):
+        here, there = tangents[s], tangents[s + 1]
+        move = there.position - here.position
+        gauge = torch.einsum(
+            "nc,ncr->r", there.train.outputs - here.train.outputs, 0.5 * (here.train.jacobian + there.train.jacobian)
+        )
+        along = state - here.position
+        place = float(0.5 * (along @ gauge) / (move @ gauge) + 0.5 * (along @ move) / (move @ move))
+        if place < 1.0:
+            break
+    share = max(place, 0.0)
+    within, beyond = min(share, 1.0), max(share - 1.0, 0.0)
+    grows = min(beyond, GROWS_FOR)
+    a, b, move = samples[s], samples[s + 1], tangents[s + 1].position - tangents[s].position
+    jacobian = a.jacobian + (within + grows) * (b.jacobian - a.jacobian)
+    outputs = (
+        (2 * within**3 - 3 * within**2 + 1) * a.outputs
+        + (3 * within**2 - 2 * within**3) * b.outputs
+        + (within**3 - 2 * within**2 + within) * (a.jacobian @ move)
+        + (within**3 - within**2) * (b.jacobian @ move)
+        + beyond * (b.jacobian @ move)
+        + (grows * grows / 2 + GROWS_FOR * (beyond - grows)) * ((b.jacobian - a.jacobian) @ move)
+    )
+    outputs = outputs + jacobian @ (state - tangents[s].position - share * move)
+    outputs = outputs + alpha * (a.radial + (within + grows) * (b.radial - a.radial))
+    return outputs[index], jacobian[index], s + share
+
+
+def test_rows_in_any_order_are_those_of_a_naive_loop() -> None:
+    generator = torch.Generator().manual_seed(7)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    start, positions = squared_problem(num_samples=6, num_outputs=2, width=9).train, [drawn(9) * 0.0]
+    tangents = []
+    for _ in range(4):
+        rows = start.jacobian + 0.1 * drawn(6, 2, 9)
+        outputs = start.outputs + rows @ positions[-1] + 0.1 * drawn(6, 2)
+        train = Samples(outputs=outputs, jacobian=rows, radial=drawn(6, 2), targets=start.targets)
+        tangents.append(Tangent(train=train, position=positions[-1]))
+        positions.append(positions[-1] + torch.ones(9, dtype=torch.float64) + 0.3 * drawn(9))
+    network = PathNetwork(tangents)
+    # Behind the start, on every segment in no order, at its end, a little and far past the end.
+    where = torch.tensor([2.4, 0.1, 1.0, 1.7, -0.5, 5.5, 0.9, 3.3], dtype=torch.float64)
+    state = where.unsqueeze(1) * positions[1] + 0.1 * drawn(len(where), 9)
+    alpha = 0.1 * drawn(len(where))
+    for index in (torch.tensor([4, 1, 1]), torch.arange(6)):
+        batch = network.batch(index) if len(index) == 3 else network.full_batch()
+        found = network.outputs(state, alpha, batch)
+        residual = drawn(*found.shape)
+        pulled = 0.5 * torch.ones_like(state)
+        network.accumulate(pulled, residual, batch, 0.3)
+        for row in range(len(where)):
+            outputs, jacobian, place = _naive(tangents, state[row], float(alpha[row]), index)
+            torch.testing.assert_close(found[row], outputs)
+            torch.testing.assert_close(pulled[row], 0.5 + 0.3 * torch.einsum("bc,bcr->r", residual[row], jacobian))
+            assert float(network.progress(state)[row]) == pytest.approx(place)
+    assert len({int(p) for p in network.progress(state)}) >= 4
+
+
 def test_features_that_stand_still_leave_outputs_straight() -> None:
     problem = _Quadratic()
     end = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
