@@ -106,6 +106,7 @@ def forecast(
     stability_share: float = 0.0,
     correction: Correction | None = None,
     trust: PathTrust | None = None,
+    path_variance: float | None = None,
 ) -> Forecast:
     """The forecast of the candidate in row ``row`` of the curves.
 
@@ -137,14 +138,10 @@ def forecast(
             `Statistics.stability_share`.
         correction: Of the simulation's steps, from the reference run.
         trust: Where predictions along the path of the reference run hold; None without one.
+        path_variance: Of ln(1 + steps) between paths, for a candidate that has one path; None: as its paths tell.
     """
-    end = int(min(budget, curves.steps_done[row]))
     epoch = num_samples_full / candidate.batch_size
-    paths = PathCurves.of(curves, row, end=end)
-    if correction is not None:
-        times = correction.apply(paths.times, paths.train_loss)
-        # A simulation that stopped at its target covers, corrected, other steps than it took.
-        paths = replace(paths, times=times, end=int(min(budget, np.ceil(times[-1]))))
+    paths = _paths(curves, row, budget, correction)
     if trust is not None and trust.lost(candidate):
         return Forecast(status=Status.UNSTABLE, steps=None, doubts=(edge_words(trust.edge(candidate)),))
     crossings = paths.crossings(target, epoch)
@@ -157,7 +154,7 @@ def forecast(
             accuracy=_at(paths.times, paths.train_accuracy, np.full(len(crossings), paths.end)),
             val_accuracy=_at(paths.times, paths.val_accuracy, np.full(len(crossings), paths.end)),
         )
-    again = replace(PathCurves.of(curves, row, end=end, resampled=True), times=paths.times, end=paths.end)
+    again = replace(_resampled(curves, row, budget), times=paths.times, end=paths.end)
     sampling_share = 1.0 - num_samples / num_samples_full
     low, high = interval(
         steps,
@@ -165,6 +162,7 @@ def forecast(
         again.crossings(target, epoch),
         sampling_share=sampling_share,
         model_spread=0.0 if trust is None else model_spread(trust.regime(candidate, paths.loss_ratio(crossings))),
+        path_variance=path_variance,
     )
     grave, slight = doubts_of(
         paths,
@@ -184,6 +182,22 @@ def forecast(
         accuracy=_at(paths.times, paths.train_accuracy, crossings),
         val_accuracy=_at(paths.times, paths.val_accuracy, crossings),
     )
+
+
+def spread_of_paths(
+    curves: Curves,
+    row: int,
+    *,
+    target: Target,
+    budget: int,
+    steps_per_epoch: float,
+    correction: Correction | None = None,
+) -> float | None:
+    """Variance of ln(1 + steps) between the paths of a candidate; None where some do not arrive, or with one path."""
+    crossings = _paths(curves, row, budget, correction).crossings(target, steps_per_epoch)
+    if len(crossings) < 2 or not np.isfinite(crossings).all():
+        return None
+    return float(np.log1p(crossings).var(ddof=1))
 
 
 def reaches(curves: Curves, row: int, *, target: Target, budget: int, steps_per_epoch: float) -> bool:
@@ -217,6 +231,20 @@ def needs_full_batch(
     if _most(paths.diverged()[missed]) or candidate.lr_factors(budget)[-1] < DECAYED:
         return False
     return _most(paths.ends_above_start()[missed]) or _flat(paths, target, missed & ~paths.diverged())
+
+
+def _paths(curves: Curves, row: int, budget: int, correction: Correction | None) -> PathCurves:
+    """The curves of a candidate at corrected steps."""
+    paths = PathCurves.of(curves, row, end=int(min(budget, curves.steps_done[row])))
+    if correction is None:
+        return paths
+    times = correction.apply(paths.times, paths.train_loss)
+    # A simulation that stopped at its target covers, corrected, other steps than it took.
+    return replace(paths, times=times, end=int(min(budget, np.ceil(times[-1]))))
+
+
+def _resampled(curves: Curves, row: int, budget: int) -> PathCurves:
+    return PathCurves.of(curves, row, end=int(min(budget, curves.steps_done[row])), resampled=True)
 
 
 def _missed_status(paths: PathCurves, target: Target, crossings: Floats, *, full_batch_reaches: bool | None) -> Status:

@@ -17,7 +17,8 @@ from raytt.dynamics.simulate import Method
 from raytt.errors import InputError
 from raytt.losses import as_loss
 from raytt.plan import Plan
-from raytt.prediction import predict, reference_checks, reporter_of
+from raytt.predict import predict, reporter_of
+from raytt.prediction import reference_checks
 from raytt.pricing.catalog import warn_of_age
 from raytt.pricing.machine import leading, machines
 from raytt.pricing.quote import check_price
@@ -55,6 +56,7 @@ def rank(
     terms: Terms | None = None,
     max_epochs: float = 20.0,
     num_paths: int = 4,
+    screen: bool = True,
     method: Method = "sgd",
     reference_steps: int | None = None,
     progress: bool = True,
@@ -87,6 +89,8 @@ def rank(
         terms: Machines to price the candidates on instead, a budget, a deadline: see `Terms.of`.
         max_epochs: Budget of configurations that bring none, in passes over the whole training set.
         num_paths: Simulated runs per configuration, P.
+        screen: Whether of more than 256 configurations those that cost more than 3 times the cheapest are simulated
+            once only (`raytt.screening`).
         method: ``"sgd"``, the optimizer's own steps, or ``"sde"``, a stochastic differential equation.
         reference_steps: Most steps of the reference run, a short real training of one configuration per optimizer along
             which predictions are made. None: a tenth of what the candidates' budgets would cost; 0: none, the
@@ -123,6 +127,7 @@ def rank(
         address=address,
         max_epochs=max_epochs,
         num_paths=num_paths,
+        screen=screen,
         method=method,
         reference_steps=reference_steps,
         precision=precision,
@@ -158,6 +163,7 @@ def rank(
                 *facts.notes,
                 *(check.note for check in checks),
                 *found.reference_notes,
+                *found.screening_notes,
                 *(found.work_notes if terms.offers else ()),
                 *price_notes,
                 *warn_of_age(terms.offers, datetime.now(UTC).date()),

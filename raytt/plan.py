@@ -52,6 +52,8 @@ class Plan:
     method: Method
     reference_steps: int | None
     """Most steps of a reference run; None: `COST_SHARE`; 0: no reference run, the training-free method."""
+    screen: bool = True
+    """Whether of many candidates the costly ones are simulated on one path only (`raytt.screening`)."""
     precision: Precision = "float32"
     """Of the network's passes in the probe."""
     max_outputs: int = MAX_OUTPUTS

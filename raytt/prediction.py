@@ -1,47 +1,23 @@
-"""From a task and candidates to simulated learning curves: all that needs the cluster."""
+"""Simulated learning curves of all candidates, and the forecasts that follow from them."""
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from raytt.bands import Band, band_of
 from raytt.candidates import Candidate
-from raytt.choice import reference_candidate
-from raytt.correction import Correction, exponent_of
-from raytt.distributed import shipping
-from raytt.distributed.dispatch import await_cpu
-from raytt.distributed.files import Files
-from raytt.distributed.metrics import Metrics
-from raytt.distributed.probe import Probed, probe
-from raytt.distributed.progress import Phase, Reporter
-from raytt.distributed.reduce import Reduced, reduce
-from raytt.distributed.reference import Reference, ReferencePlan, run_references
-from raytt.distributed.session import WorkerResources, connect
-from raytt.distributed.solve import Row, Simulation, Solvers
-from raytt.distributed.solve_whole import solve_whole
-from raytt.distributed.tangents import PathTangents, changes, probe_path
-from raytt.distributed.timing import measure_step_times
-from raytt.distributed.work import measure_work
-from raytt.distributed.workers import patient
-from raytt.forecast import Forecast, forecast, needs_full_batch, reaches
-from raytt.losses import as_loss
-from raytt.opening import Opened, open_data
-from raytt.plan import COST_SHARE, LEAST_STEPS, Plan
+from raytt.correction import Correction
+from raytt.distributed.probe import Probed
+from raytt.distributed.reduce import Reduced
+from raytt.distributed.reference import Reference
+from raytt.distributed.solve import Row
+from raytt.forecast import Forecast, forecast, reaches, spread_of_paths
 from raytt.pricing.machine import Timing
 from raytt.pricing.step_time import StepTime
-from raytt.probe.outputs import loss_on_few
-from raytt.probe.settings import ProbeSettings
 from raytt.reference_check import ReferenceCheck
-from raytt.store import Run
+from raytt.screening import ON_ONE_PATH, WITHIN, shared_variances
 from raytt.target import Target
-from raytt.target_check import check_target
-from raytt.task import Task
 from raytt.trust import PathTrust
 
 
@@ -55,6 +31,8 @@ class Prediction:
     """Their curves."""
     quiet: Mapping[Candidate, Row]
     """Curves without minibatch noise, of those for which it was in doubt whether noise is to blame."""
+    num_paths: int
+    """P, of candidates that are worth it (`raytt.screening`); others were simulated on one."""
     num_samples: int
     """N."""
     num_samples_full: int
@@ -91,6 +69,22 @@ class Prediction:
             found[c] = band
         return found
 
+    @property
+    def screened_out(self) -> list[Candidate]:
+        """Candidates that were simulated on one path because they cost much more than the cheapest."""
+        return [c for c, row in self.rows.items() if row.curves.train_loss.shape[1] < self.num_paths]
+
+    @property
+    def screening_notes(self) -> tuple[str, ...]:
+        """What the user must know of that."""
+        out = len(self.screened_out)
+        if not out:
+            return ()
+        return (
+            f"{out} of {len(self.rows)} candidates cost more than {WITHIN:g} times the cheapest: simulated on one "
+            f"sample path instead of {self.num_paths}; the noise in their intervals is that of candidates like them.",
+        )
+
     def forecasts(self, target: Target, *, corrected: bool = True) -> dict[Candidate, Forecast]:
         """What happens to each candidate.
 
@@ -98,183 +92,64 @@ class Prediction:
             target: The event; simulations have gone on to the target they were made for.
             corrected: Whether the reference run's own error is taken out.
         """
-        statistics = self.reduced.statistics
-        found = {}
-        for c, budget in self.budgets.items():
-            row, quiet = self.rows[c], self.quiet.get(c)
-            found[c] = forecast(
-                row.curves,
-                row.number,
-                target=target,
-                budget=budget,
-                num_samples=self.num_samples,
-                num_samples_full=self.num_samples_full,
-                candidate=c,
-                stability_share=statistics.stability_share(c.lr, c.momentum, nesterov=c.nesterov),
-                full_batch_reaches=None
-                if quiet is None
-                else reaches(
-                    quiet.curves,
-                    quiet.number,
+        out = set(self.screened_out)
+        corrections = self.corrections if corrected else {}
+        variances: dict[Candidate, float] = {}
+        if out:
+            spreads = {
+                c: spread_of_paths(
+                    self.rows[c].curves,
+                    self.rows[c].number,
                     target=target,
                     budget=budget,
                     steps_per_epoch=self.num_samples_full / c.batch_size,
-                ),
-                correction=self.corrections.get(c.optimizer) if corrected else None,
-                trust=self.trust.get(c.optimizer),
-            )
-        return found
-
-
-def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *, reporter: Reporter) -> Prediction:
-    """Probe, run the references, simulate.
-
-    Args:
-        task: What would be trained.
-        candidates: M ≥ 1.
-        plan: How.
-        run: The run directory.
-        reporter: Shows phases.
-    """
-    loss, worker = as_loss(task.loss), plan.worker
-    settings = ProbeSettings(
-        proj_dim=plan.proj_dim,
-        proj_seed=plan.seed,
-        num_threads=worker.cpus,
-        device=worker.device,
-        precision=plan.precision,
-        max_outputs=plan.max_outputs,
-    )
-    with ExitStack() as stack:
-        with reporter.phase("start", "connecting to Ray, opening the data"):
-            session = stack.enter_context(connect(plan.address, shared_storage=not run.storage.is_local))
-            limits = plan.limits
-            if plan.needed_workers is not None:
-                session.check(worker, plan.needed_workers)
-                limits = patient(limits) if session.started_here else limits
-            await_cpu(limits.placement_seconds)
-            if not session.is_client:
-                reporter.meter = Metrics(run.name, num_candidates=len(candidates))
-            stack.enter_context(shipping.by_value(task))
-            data = open_data(task, candidates, plan.samples, plan.seed, validation=plan.target.needs_validation)
-            task_ref, files = shipping.put(data.probed), Files(session, run.storage)
-        num_probers = plan.num_workers or max(plan.limits.min_workers, session.workers_that_fit(worker))
-        num_solvers = plan.num_workers or max(1, session.workers_that_fit(WorkerResources()))
-        with reporter.phase("probe", "building the network") as phase:
-            probed = probe(
-                data.probed,
-                task_ref,
-                settings=settings,
-                samples=data.index,
-                num_samples_full=data.num_full,
-                resources=worker,
-                num_workers=num_probers,
-                run=run,
-                files=files,
-                phase=phase,
-                limits=limits,
-            )
-        with reporter.phase("reduce", "Gram matrix") as phase:
-            if probed.facts.outputs_per_sample < probed.facts.num_outputs:
-                loss = loss_on_few(loss)
-            reduced = reduce(
-                probed,
-                loss,
-                settings=settings,
-                num_samples=data.num,
-                num_workers=num_solvers,
-                run=run,
-                files=files,
-                phase=phase,
-            )
-            check_target(
-                plan.target,
-                loss=as_loss(task.loss),
-                has_validation=True,
-                num_outputs=probed.facts.num_outputs,
-                initial_loss=reduced.statistics.mean_loss,
-            )
-        timed_ref = task_ref if data.timed is data.probed else shipping.put(data.timed)
-        with reporter.phase("time", "training steps") as phase:
-            sizes = [c.batch_size for c in candidates]
-            machine = worker if plan.custom_worker else session.whole_machine()
-            step_times = measure_step_times(timed_ref, sizes, resources=machine, run=run, phase=phase)
-            work, work_notes = measure_work(timed_ref, sizes, run=run, phase=phase)
-        budgets = {c: c.budget(num_samples=data.num_full, default_epochs=plan.max_epochs) for c in candidates}
-        paths: dict[str, PathTangents] = {}
-        trust: dict[str, PathTrust] = {}
-        if plan.reference_steps != 0:
-            with reporter.phase("reference", "training a little for real") as phase:
-                references = run_references(
-                    timed_ref,
-                    _reference_plans(budgets, reduced, plan),
-                    eval_index=data.timed_index,
-                    resources=worker,
-                    run=run,
-                    files=files,
-                    phase=phase,
+                    correction=corrections.get(c.optimizer),
                 )
-            with reporter.phase("tangents", "probing along the reference run") as phase:
-                for reference in references:
-                    path = probe_path(
-                        data.probed,
-                        task_ref,
-                        reference,
-                        probed,
-                        settings=settings,
-                        samples=data.index,
-                        resources=worker,
-                        num_workers=num_probers,
-                        run=run,
-                        files=files,
-                        phase=phase,
-                        limits=limits,
-                    )
-                    paths[reference.optimizer] = path
-                    along = changes(path, loss, files, run, phase)
-                    trust[reference.optimizer] = PathTrust(
-                        sharpness=max(along.sharpness),
-                        features_move=along.features_move,
-                        last_ratio=float(reference.losses.min() / reference.losses[0]),
-                        batch_size=reference.candidate.batch_size,
-                        part=math.log(data.num_full / data.num),
-                    )
-        with reporter.phase("solve", "simulations") as phase:
-            simulation = Simulation(
-                loss=loss, target=plan.target, method=plan.method, num_paths=plan.num_paths, seed=plan.seed
-            )
-            solvers = Solvers(reduced, paths, num_workers=num_solvers, run=run, files=files)
-            lifts = plan.lifts(has_references=bool(paths))
-            reference_rows, corrections = _check_references(
-                paths,
-                trust,
-                solvers,
-                simulation,
-                phase,
-                num_samples=data.num,
-                num_trained=data.num_trained,
-                lifts=lifts,
-            )
-            full = data.num_full if lifts else data.num
-            rows = solve_whole(solvers, budgets, simulation, phase, num_samples=data.num, num_samples_full=full)
-            quiet = _without_noise(budgets, rows, simulation, solvers, data, phase)
-    return Prediction(
-        budgets=budgets,
-        rows=rows,
-        quiet=quiet,
-        num_samples=data.num,
-        num_samples_full=data.num_full,
-        probed=probed,
-        reduced=reduced,
-        step_times=step_times,
-        timing=Timing(timed=step_times, work=work),
-        work_notes=tuple(work_notes),
-        reference_notes=data.notes if paths else (),
-        references=tuple(path.reference for path in paths.values()),
-        trust=trust,
-        corrections=corrections,
-        reference_rows=reference_rows,
-    )
+                for c, budget in self.budgets.items()
+                if c not in out
+            }
+            variances = shared_variances(spreads, out)
+        return {
+            c: self._forecast(c, target, corrections.get(c.optimizer), variances.get(c), on_one_path=c in out)
+            for c in self.budgets
+        }
+
+    def _forecast(
+        self,
+        candidate: Candidate,
+        target: Target,
+        correction: Correction | None,
+        path_variance: float | None,
+        *,
+        on_one_path: bool,
+    ) -> Forecast:
+        c, budget, statistics = candidate, self.budgets[candidate], self.reduced.statistics
+        row, quiet = self.rows[c], self.quiet.get(c)
+        found = forecast(
+            row.curves,
+            row.number,
+            target=target,
+            budget=budget,
+            num_samples=self.num_samples,
+            num_samples_full=self.num_samples_full,
+            candidate=c,
+            stability_share=statistics.stability_share(c.lr, c.momentum, nesterov=c.nesterov),
+            full_batch_reaches=None
+            if quiet is None
+            else reaches(
+                quiet.curves,
+                quiet.number,
+                target=target,
+                budget=budget,
+                steps_per_epoch=self.num_samples_full / c.batch_size,
+            ),
+            correction=correction,
+            trust=self.trust.get(c.optimizer),
+            path_variance=path_variance,
+        )
+        if not (on_one_path and found.reaches):
+            return found
+        return replace(found, doubts=(*found.doubts, ON_ONE_PATH))
 
 
 def reference_checks(found: Prediction) -> tuple[ReferenceCheck, ...]:
@@ -295,93 +170,3 @@ def reference_checks(found: Prediction) -> tuple[ReferenceCheck, ...]:
             )
         )
     return tuple(checks)
-
-
-def reporter_of(run: Run, *, progress: bool) -> Reporter:
-    """Shows phases on standard error and adds what they take to the run's own account."""
-    return Reporter(sys.stderr if progress else None, earlier=run.seconds, on_end=run.spend)
-
-
-def _reference_plans(budgets: Mapping[Candidate, int], reduced: Reduced, plan: Plan) -> list[ReferencePlan]:
-    """One reference run per optimizer family, within its share of the cost."""
-    plans = []
-    for family in sorted({c.optimizer for c in budgets}):
-        own = {c: budget for c, budget in budgets.items() if c.optimizer == family}
-        candidate = reference_candidate(list(own), stability_limit=reduced.statistics.stability_limit())
-        saved = sum(c.batch_size * budget for c, budget in own.items())
-        share = round(COST_SHARE * saved / candidate.batch_size)
-        plans.append(
-            ReferencePlan(
-                candidate=candidate,
-                seed=plan.seed,
-                stop_ratio=plan.stops_at(),
-                num_waypoints=plan.waypoints(),
-                most_steps=max(LEAST_STEPS, share) if plan.reference_steps is None else plan.reference_steps,
-            )
-        )
-    return plans
-
-
-def _check_references(
-    paths: Mapping[str, PathTangents],
-    trust: Mapping[str, PathTrust],
-    solvers: Solvers,
-    simulation: Simulation,
-    phase: Phase,
-    *,
-    num_samples: int,
-    num_trained: int,
-    lifts: bool,
-) -> tuple[dict[str, Row], dict[str, Correction]]:
-    """Simulate each reference run on its own path, and measure how far off that is."""
-    rows: dict[str, Row] = {}
-    corrections: dict[str, Correction] = {}
-    for family, path in paths.items():
-        reference = path.reference
-        ratio = float(reference.losses.min() / reference.losses[0])
-        goal = Target(kind="loss_ratio", value=min(0.99, 0.7 * ratio))
-        steps = {reference.candidate: max(10, 3 * int(reference.steps[-1]))}
-        found = solve_whole(
-            solvers,
-            steps,
-            replace(simulation, target=goal),
-            phase,
-            num_samples=num_samples,
-            num_samples_full=num_trained if lifts else num_samples,
-        )
-        rows[family] = row = found[reference.candidate]
-        corrections[family] = Correction.measure(
-            reference.steps.astype(np.float64),
-            reference.losses,
-            row.curves.steps,
-            row.curves.train_loss[row.number],
-            exponent=exponent_of(
-                features_move=trust[family].features_move, all_samples=num_samples == num_trained, lifts=lifts
-            ),
-        )
-    return rows, corrections
-
-
-def _without_noise(
-    budgets: Mapping[Candidate, int],
-    rows: Mapping[Candidate, Row],
-    simulation: Simulation,
-    solvers: Solvers,
-    data: Opened,
-    phase: Phase,
-) -> dict[Candidate, Row]:
-    """Simulate without noise those candidates for which it is in doubt whether noise is to blame."""
-    doubtful = {
-        c: budget
-        for c, budget in budgets.items()
-        if needs_full_batch(
-            rows[c].curves,
-            rows[c].number,
-            target=simulation.target,
-            budget=budget,
-            candidate=c,
-            num_samples=data.num,
-            num_samples_full=data.num_full,
-        )
-    }
-    return solvers.solve(doubtful, replace(simulation, full_batch=True), phase)

@@ -35,3 +35,12 @@ def test_no_upper_end_where_a_path_does_not_arrive_and_none_at_all_with_one_path
     assert low is not None
     assert 0.0 < low < STEPS
     assert interval(STEPS, crossings[:1], crossings[:1], sampling_share=0.0, model_spread=0.1) == (None, None)
+
+
+def test_one_path_takes_the_variance_that_it_is_given() -> None:
+    crossing = np.array([STEPS])
+    low, high = interval(STEPS, crossing, crossing, sampling_share=0.0, model_spread=0.3, path_variance=0.02)
+    # The centre is one draw, real training another.
+    reach = norm.ppf(0.95) * np.sqrt(2 * 0.02 + 0.3**2)
+    assert low == pytest.approx(100.0 * np.exp(-reach) - 1.0)
+    assert high == pytest.approx(100.0 * np.exp(reach) - 1.0)

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import raytt
-from raytt import prediction
+from raytt import predict
 from raytt.distributed.probe import Probed
 from raytt.distributed.solve import Solvers
 from raytt.forecast import Status
@@ -85,7 +85,7 @@ def steady_clock() -> Any:
         }
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prediction, "measure_step_times", times)
+        patch.setattr(predict, "measure_step_times", times)
         yield
 
 
@@ -107,7 +107,7 @@ def finished(base: tuple[raytt.Ranking, Path], tmp_path: Path) -> Path:
 def work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is computed rather than taken from the run directory."""
     done: list[str] = []
-    probe, start = prediction.probe, Solvers._start
+    probe, start = predict.probe, Solvers._start
 
     def watched_probe(*arguments: Any, **options: Any) -> Probed:
         probed = probe(*arguments, **options)
@@ -118,7 +118,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         done.append("piece")
         return start(self, piece, *rest)
 
-    monkeypatch.setattr(prediction, "probe", watched_probe)
+    monkeypatch.setattr(predict, "probe", watched_probe)
     monkeypatch.setattr(Solvers, "_start", watched_start)
     return done
 

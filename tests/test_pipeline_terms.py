@@ -11,7 +11,7 @@ from test_pipeline import SPACE, TASK, _rank
 from torch import nn
 
 import raytt
-from raytt import prediction
+from raytt import predict
 from raytt.finished import load_run
 from raytt.pricing.hardware import accelerators
 from raytt.pricing.step_time import Origin, StepTime
@@ -29,7 +29,7 @@ def steady_clock() -> Any:
         return {b: StepTime(batch_size=b, seconds=0.01 * b, low=0.009 * b, high=0.012 * b, source="") for b in sizes}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prediction, "measure_step_times", times)
+        patch.setattr(predict, "measure_step_times", times)
         yield
 
 

@@ -61,6 +61,31 @@ def finished(base: tuple[raytt.Ranking, Path], tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_of_many_candidates_the_costly_ones_are_simulated_on_one_path(
+    base: tuple[raytt.Ranking, Path], finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = {entry.candidate: entry.forecast for entry in base[0].entries}
+    monkeypatch.setattr("raytt.predict.SCREENED_FROM", 4)
+    monkeypatch.setattr("raytt.screening.LEAST", 2)
+    assert _numbers(_rank(finished, screen=False)) == _numbers(base[0])
+    ranking = _rank(finished)
+    out = {e.candidate for e in ranking.entries if any("one sample path" in doubt for doubt in e.forecast.doubts)}
+    assert 0 < len(out) < len(everything)
+    assert any("times the cheapest: simulated on one sample path instead of 3" in note for note in ranking.notes)
+    best = min(e.candidate.batch_size * e.forecast.steps for e in ranking.entries if e.forecast.steps is not None)
+    for entry in ranking.entries:
+        found, before = entry.forecast, everything[entry.candidate]
+        if found.steps is None:
+            continue
+        assert found.low is not None
+        assert before.steps is not None
+        if entry.candidate in out:
+            assert entry.candidate.batch_size * found.steps > 3.0 * best
+            assert found.low < before.steps
+        else:
+            assert found.steps == pytest.approx(before.steps, rel=1e-4)
+
+
 def test_predictions_are_close_to_real_training(base: tuple[raytt.Ranking, Path]) -> None:
     ranking = base[0]
     assert ranking.method == "path"

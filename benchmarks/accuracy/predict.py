@@ -15,7 +15,8 @@ from raytt.distributed.session import WorkerResources
 from raytt.distributed.workers import Limits
 from raytt.forecast import Forecast
 from raytt.plan import Plan
-from raytt.prediction import Prediction, predict, reporter_of
+from raytt.predict import predict, reporter_of
+from raytt.prediction import Prediction
 from raytt.probe.settings import MAX_OUTPUTS
 from raytt.store import Run
 from raytt.target import Target

@@ -85,7 +85,7 @@ def measure(counts: Sequence[int], *, shards: int, long: int, kib: int, repeats:
         files = Files(session, run.storage)
         resources = WorkerResources.parse(None, use_gpu=True)
         spawn = partial(ray.remote(Stub).options(**resources.options()).remote, kib)
-        workers = stack.enter_context(Workers(spawn, asked=str(resources)))
+        workers = stack.enter_context(Workers(spawn, asked=resources))
         rates: list[dict[str, float]] = []
         for count in counts:
             begin = time.perf_counter()

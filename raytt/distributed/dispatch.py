@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayError, RayTaskError
 
-from raytt.distributed.session import PLACEMENT_SECONDS
+from raytt.distributed.session import PLACEMENT_SECONDS, START_SECONDS, WorkerResources, has_room
 from raytt.errors import RayttError, ResourceError, WorkerError
 
 HANG_FACTOR = 10
@@ -111,9 +111,17 @@ def await_cpu(seconds: float = PLACEMENT_SECONDS) -> None:
     """Wait until a task for one CPU has run, so that others like it will not wait for ever on a busy cluster.
 
     Raises:
-        ResourceError: If none could run within ``seconds``.
+        ResourceError: If none could run within ``seconds``, and `START_SECONDS` more where there is room for it.
     """
-    fetch(_NOTHING.remote(), "A task that does nothing", seconds=seconds, asked="CPU: 1")
+    ref, label, asked = _NOTHING.remote(), "A task that does nothing", WorkerResources()
+    done, _ = ray.wait([ref], timeout=seconds)
+    if not done and has_room(asked):
+        done, _ = ray.wait([ref], timeout=START_SECONDS)
+        seconds += START_SECONDS
+    if not done:
+        ray.cancel(ref, force=True)
+        raise not_placed(str(asked), seconds)
+    fetch(ref, label)
 
 
 def _nothing() -> None:

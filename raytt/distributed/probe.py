@@ -113,7 +113,7 @@ def probe(
     missing = sum(block.file not in run.files for block in blocks)
     actor = ray.remote(Prober).options(**resources.options())
     spawn = partial(actor.remote, task_ref, settings, samples["train"], resources.gpus)
-    with Workers(spawn, asked=str(resources), limits=limits, on_retry=phase.retried) as workers:
+    with Workers(spawn, asked=resources, limits=limits, on_retry=phase.retried) as workers:
         # A finished run is only checked, for which one worker is enough.
         few = min(num_workers, max(1, missing))
         network, hashes = _inspect(workers, blocks, num_actors=few, phase=phase)

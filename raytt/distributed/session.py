@@ -19,6 +19,9 @@ from raytt.errors import InputError, ResourceError
 
 PLACEMENT_SECONDS = 60.0
 """How long a worker may wait for free resources that the cluster has in total."""
+START_SECONDS = 900.0
+"""How long a process may take to start once there is room for it: minutes, where the machine is busy or Python comes
+from a slow disk."""
 
 MARKET_LABEL = "ray.io/market-type"
 """Ray's own label of nodes: "spot" or "on-demand"."""
@@ -221,6 +224,15 @@ def _check_reachable(address: str) -> None:
 def _object_store_bytes() -> int:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(100 << 20, min(_OBJECT_STORE_BYTES, int(0.3 * memory)))
+
+
+def has_room(worker: WorkerResources) -> bool:
+    """Whether so much is free that nobody who asks for it waits for room: who is not there yet is only slow to start.
+
+    Of all nodes together, so that it may be said of what lies scattered over several.
+    """
+    free = ray.available_resources()
+    return all(free.get(name, 0.0) >= amount for name, amount in worker.totals().items())
 
 
 def _amounts(resources: Mapping[str, float]) -> str:

@@ -106,7 +106,7 @@ def probe_path(
     if todo or unplaced:
         actor = ray.remote(Prober).options(**resources.options())
         spawn = partial(actor.remote, task_ref, settings, samples["train"], resources.gpus)
-        with Workers(spawn, asked=str(resources), limits=limits, on_retry=phase.retried) as workers:
+        with Workers(spawn, asked=resources, limits=limits, on_retry=phase.retried) as workers:
             phase.expect(len(todo) + len(unplaced), f"Jacobian rows at {len(points)} tangents of {family}")
 
             def place(number: int, receipt: Any, _: Any) -> None:

@@ -22,7 +22,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from raytt.distributed.dispatch import HANG_FACTOR, not_placed, text_of, worker_error
-from raytt.distributed.session import PLACEMENT_SECONDS
+from raytt.distributed.session import PLACEMENT_SECONDS, START_SECONDS, WorkerResources, has_room
 from raytt.errors import InputError, RayttError, WorkerError
 
 
@@ -117,7 +117,7 @@ class Workers:
     Args:
         spawn: Creates an actor. It must have the methods ``place()``, which returns at once with the id of its node (or
             None), and ``load()``, which builds what the items need.
-        asked: What each asks for, for the user: e.g. "CPU: 1, GPU: 1".
+        asked: What each asks for; None: one CPU.
         limits: When waiting and trying again end.
         on_retry: Called on the driver with a sentence whenever something is done again.
     """
@@ -126,12 +126,12 @@ class Workers:
         self,
         spawn: Callable[[], Any],
         *,
-        asked: str = "a worker",
+        asked: WorkerResources | None = None,
         limits: Limits | None = None,
         on_retry: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._spawn_actor = spawn
-        self._asked = asked
+        self._asked = asked or WorkerResources()
         self._limits = limits or Limits()
         self._on_retry = on_retry
         self._restarts_left = self._limits.restarts
@@ -300,8 +300,9 @@ class Workers:
         placing = [worker.waited for worker in self._workers if worker.state is _State.PLACING]
         # Who was placed once, and went, counts: work goes on with whoever is left.
         too_few = self._placed < self._least or len(placing) == len(self._workers)
-        if placing and too_few and min(placing) > self._limits.placement_seconds:
-            each = f"{self._least} workers with {self._asked} each" if self._least > 1 else self._asked
+        late = placing and too_few and min(placing) > self._limits.placement_seconds
+        if late and not (has_room(self._asked) and min(placing) <= START_SECONDS):
+            each = f"{self._least} workers with {self._asked} each" if self._least > 1 else str(self._asked)
             raise not_placed(each, self._limits.placement_seconds)
 
     def _patience(self) -> float:

@@ -24,7 +24,7 @@ from ray.cluster_utils import Cluster
 from torch import Tensor, nn
 
 import raytt
-from raytt import prediction
+from raytt import predict
 from raytt.pricing.step_time import StepTime
 
 SPACE = [{"lr": lr, "batch_size": batch} for lr in (0.01, 0.1) for batch in (4, 8)]
@@ -63,7 +63,7 @@ def ranking(folder: Path | str, *, on_times: Callable[[], None] = lambda: None, 
         on_times()
         return {b: StepTime(batch_size=b, seconds=0.1, low=0.1, high=0.1, source="made up") for b in sizes}
 
-    prediction.measure_step_times = times  # type: ignore[assignment]
+    predict.measure_step_times = times  # type: ignore[assignment]
     options: dict[str, Any] = {"task": TASK, "storage_path": folder, "num_workers": 3, "progress": False}
     # Few: some tasks here are slow on purpose.
     options["reference_steps"] = 8

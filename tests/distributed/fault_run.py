@@ -31,7 +31,7 @@ from ray.cluster_utils import Cluster
 from torch import Tensor, nn
 
 import raytt
-from raytt import pipeline, prediction
+from raytt import pipeline, predict
 from raytt.distributed import progress, reduce, reducer
 from raytt.store import Run
 
@@ -163,7 +163,7 @@ def drive(address: str, storage: str, log: str, phase: str) -> Any:
     Run.record = noted  # type: ignore[method-assign]
     progress.Phase.advance = counted  # type: ignore[method-assign]
     if phase == "start":
-        prediction.open_data = die
+        predict.open_data = die
     if phase == "rank":
         pipeline.rank_candidates = die
     changes: dict[str, Any] = {"address": address}

@@ -11,7 +11,7 @@ from typing import Any
 import cluster_run
 import pytest
 
-from raytt import prediction
+from raytt import predict
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def alone(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> list[A
     """The ranking on one node."""
     with pytest.MonkeyPatch.context() as patch:
         # Put back afterwards what the script replaces.
-        patch.setattr(prediction, "measure_step_times", prediction.measure_step_times)
+        patch.setattr(predict, "measure_step_times", predict.measure_step_times)
         return cluster_run.ranking(tmp_path_factory.mktemp("alone")).to_json()["candidates"]  # type: ignore[no-any-return]
 
 

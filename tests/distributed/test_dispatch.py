@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import ray
 
-from raytt.distributed.dispatch import fetch, run_tasks
+from raytt.distributed import dispatch
+from raytt.distributed.dispatch import await_cpu, fetch, run_tasks
 from raytt.errors import InputError, ResourceError, WorkerError
 
 # Workers cannot import test modules.
@@ -113,3 +114,11 @@ def test_fetch_names_what_failed() -> None:
         fetch(_double.remote(3, "input"), "Doubling")
     with pytest.raises(ResourceError, match="Asked for GPU: 3, which did not come within 1 s: the cluster has CPU: 4"):
         fetch(_double.options(num_gpus=3).remote(3), "Doubling", seconds=1.0, asked="GPU: 3")
+
+
+def test_a_task_that_is_slow_to_start_though_there_is_room_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_NOTHING", ray.remote(num_cpus=1)(lambda: time.sleep(3.0)))
+    await_cpu(0.5)
+    monkeypatch.setattr(dispatch, "START_SECONDS", 1.0)
+    with pytest.raises(ResourceError, match=r"Asked for CPU: 1, which did not come within 2 s"):
+        await_cpu(0.5)

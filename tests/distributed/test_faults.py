@@ -18,7 +18,7 @@ import fault_run
 import pytest
 from moto.server import ThreadedMotoServer
 
-from raytt import prediction
+from raytt import predict
 from raytt.distributed.session import Session
 
 PHASES = ("start", "probe", "reduce", "time", "reference", "tangents", "solve", "rank")
@@ -29,7 +29,7 @@ def alone(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> list[A
     """The undisturbed ranking, on one node."""
     with pytest.MonkeyPatch.context() as patch:
         # Put back afterwards what the script replaces.
-        patch.setattr(prediction, "measure_step_times", prediction.measure_step_times)
+        patch.setattr(predict, "measure_step_times", predict.measure_step_times)
         return cluster_run.ranking(tmp_path_factory.mktemp("alone")).to_json()["candidates"]  # type: ignore[no-any-return]
 
 

@@ -14,6 +14,7 @@ import ray
 
 from raytt.distributed import workers
 from raytt.distributed.dispatch import HANG_FACTOR
+from raytt.distributed.session import WorkerResources
 from raytt.distributed.workers import Item, Limits, Workers, patient, worker_limits
 from raytt.errors import InputError, ResourceError, WorkerError
 
@@ -103,7 +104,7 @@ def _run(
 
     spawn = partial(cls.options(num_cpus=1).remote, str(folder), load)
     heard = said if said is not None else []
-    with Workers(spawn, asked="CPU: 1", limits=Limits(**limits), on_retry=heard.append) as workers:
+    with Workers(spawn, limits=Limits(**limits), on_retry=heard.append) as workers:
         workers.run([item(x) for x in range(count)], num_actors=actors, on_done=on_done)
     return results
 
@@ -227,10 +228,30 @@ def test_an_actor_that_is_never_placed_is_an_error_with_the_resources(tmp_path: 
     item = Item(label="x", start=lambda actor: [actor.square.remote(1)])
     spawn = partial(cls.options(num_gpus=1).remote, str(tmp_path))
     with (
-        pytest.raises(ResourceError, match=r"Asked for GPU: 1, which did not come within 2 s: the cluster has CPU: 4"),
-        Workers(spawn, asked="GPU: 1", limits=Limits(placement_seconds=2.0)) as workers,
+        pytest.raises(ResourceError, match=r"Asked for CPU: 1, GPU: 1, which did not come within 2 s: the cluster has"),
+        Workers(spawn, asked=WorkerResources(gpus=1.0), limits=Limits(placement_seconds=2.0)) as workers,
     ):
         workers.run([item], num_actors=1, on_done=lambda *_: None)
+
+
+class _SlowToStart:
+    def __init__(self) -> None:
+        time.sleep(5.0)
+
+    def place(self) -> None: ...
+
+    def load(self) -> None: ...
+
+    def answer(self) -> int:
+        return 7
+
+
+def test_who_is_slow_to_start_though_there_is_room_is_waited_for() -> None:
+    item, done = Item(label="x", start=lambda actor: [actor.answer.remote()]), {}
+    spawn = ray.remote(_SlowToStart).options(num_cpus=1).remote
+    with Workers(spawn, limits=Limits(placement_seconds=1.0)) as workers:
+        workers.run([item], num_actors=1, on_done=lambda number, receipt, _: done.update({number: receipt}))
+    assert done == {0: 7}
 
 
 def test_work_goes_on_with_those_that_were_placed(tmp_path: Path) -> None:
@@ -254,7 +275,7 @@ def test_fewer_workers_than_the_least_are_an_error(tmp_path: Path) -> None:
 
     with (
         pytest.raises(ResourceError, match=r"Asked for 2 workers with CPU: 100 each, which did not come within 2 s"),
-        Workers(spawn, asked="CPU: 100", limits=limits) as workers,
+        Workers(spawn, asked=WorkerResources(cpus=100), limits=limits) as workers,
     ):
         workers.run(items, num_actors=2, on_done=lambda *_: None)
 

@@ -1,0 +1,88 @@
+"""Which of many candidates are worth all sample paths.
+
+Drawn from a wide search space, most candidates cost several times what the cheapest does, and how far the luck of the
+minibatches moves their steps decides nothing. So all are simulated on one path first. Those that come within `WITHIN`
+times the cheapest are simulated on all paths; of the others, the noise in the interval is what it was for these.
+
+What a training step takes depends on the machine, and a ranking may be priced on another one later: at one end a step
+costs the same for any batch size, at the other as much as its samples. So a candidate is kept if it comes near the best
+in seconds as timed, in steps, or in samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
+
+from raytt.candidates import Candidate
+from raytt.forecast import Forecast, Status
+
+SCREENED_FROM = 256
+"""Candidates up to which all are simulated on all paths."""
+WITHIN = 3.0
+"""Times the cheapest."""
+LEAST = 64
+"""Candidates that are kept in any case."""
+
+ON_ONE_PATH = f"simulated on one sample path, as it costs more than {WITHIN:g} times the cheapest"
+"""Said of those that are not kept."""
+
+Cost = Callable[[Candidate, float], float]
+"""What so many steps of a candidate cost."""
+
+
+def contenders(
+    forecasts: Mapping[Candidate, Forecast], budgets: Mapping[Candidate, int], costs: Collection[Cost]
+) -> list[Candidate]:
+    """The candidates that are worth all sample paths, in the order given.
+
+    A candidate that does not reach the target counts with its whole budget: on other paths it may just get there. The
+    cheapest is the cheapest one that is trusted, else that reaches the target at all; where none does, all are kept.
+
+    Args:
+        forecasts: On one path.
+        budgets: Steps each may take.
+        costs: By any of which a candidate may be near the best.
+    """
+    best = [c for c, f in forecasts.items() if f.status is Status.REACHED]
+    best = best or [c for c, f in forecasts.items() if f.reaches]
+    if not best:
+        return list(forecasts)
+    steps = {c: float(budgets[c]) if f.steps is None else f.steps for c, f in forecasts.items()}
+    least = [min(cost(c, steps[c]) for c in best) for cost in costs]
+    ratio = {c: min(cost(c, n) / at_best for cost, at_best in zip(costs, least, strict=True)) for c, n in steps.items()}
+    near = sorted(ratio, key=lambda c: (ratio[c], c.sort_key()))
+    kept = {c for rank, c in enumerate(near) if rank < LEAST or ratio[c] <= WITHIN}
+    return [c for c in forecasts if c in kept]
+
+
+def shared_variances(
+    variances: Mapping[Candidate, float | None], wanted: Collection[Candidate]
+) -> dict[Candidate, float]:
+    """For candidates on one path: the variance between paths that those like them have.
+
+    Args:
+        variances: Of ln(1 + steps) between the paths of each candidate on several; None where some do not arrive.
+        wanted: Candidates on one path.
+
+    Returns:
+        The median over those of the same optimizer and batch size, else of the same optimizer, else over all; only of
+        candidates for which there is any.
+    """
+    known: dict[tuple[object, ...], list[float]] = {}
+    for candidate, variance in variances.items():
+        if variance is not None:
+            for kind in _kinds(candidate):
+                known.setdefault(kind, []).append(variance)
+    found = {}
+    for candidate in wanted:
+        alike = next((kind for kind in _kinds(candidate) if kind in known), None)
+        if alike is not None:
+            found[candidate] = float(np.median(known[alike]))
+    return found
+
+
+def _kinds(candidate: Candidate) -> list[tuple[object, ...]]:
+    """Groups that a candidate belongs to, the narrowest first."""
+    return [(candidate.optimizer, candidate.batch_size), (candidate.optimizer,), ()]
