@@ -201,8 +201,8 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
                 reference_rows=reference_rows,
             )
             if screens:
-                chosen = _contenders(found, plan.target)
-                found = replace(found, rows={**found.rows, **whole({c: budgets[c] for c in chosen}, simulation)})
+                chosen = {c: budgets[c] for c in _contenders(found, plan.target)}
+                found = replace(found, rows={**found.rows, **whole(chosen, simulation, known=found.rows)})
             return replace(found, quiet=_without_noise(found, simulation, solvers, phase))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import groupby, pairwise
 from typing import Any
@@ -60,9 +60,11 @@ class Simulation:
     method: Method
     """Solver."""
     num_paths: int
-    """P, sample paths per candidate."""
+    """P, sample paths per candidate, those before `first_path` counted in."""
     seed: int
     """Of all draws."""
+    first_path: int = 0
+    """Number of the first of these paths; those before it are known."""
     full_batch: bool = False
     """Whether each step takes the gradient of all samples, on one path, without noise."""
     subset: int | None = None
@@ -173,7 +175,7 @@ def _pieces(candidates: tuple[Candidate, ...], budgets: Mapping[Candidate, int],
             budgets=tuple(budgets[c] for c in candidates),
             seed=path_seed(simulation.seed, path, "paths of a piece"),
         )
-        for path in range(1 if simulation.full_batch else simulation.num_paths)
+        for path in ([0] if simulation.full_batch else range(simulation.first_path, simulation.num_paths))
     ]
 
 
@@ -255,6 +257,18 @@ class Solvers:
             rows |= {c: Row(curves=merged, number=i) for i, c in enumerate(pieces[0].candidates)}
         return rows
 
+    def go_on(
+        self, rows: Mapping[Candidate, Row], budgets: Mapping[Candidate, int], simulation: Simulation, phase: Phase
+    ) -> dict[Candidate, Row]:
+        """The same as `solve`, of candidates whose first path was simulated, among others: that is not done again.
+
+        Except where the others' budgets were such that records lie at other steps.
+        """
+        rest = self.solve(budgets, replace(simulation, first_path=1), phase)
+        joined = {c: row for c in budgets if (row := _joined(rows[c], rest[c])) is not None}
+        other = {c: budget for c, budget in budgets.items() if c not in joined}
+        return {**joined, **(self.solve(other, simulation, phase) if other else {})}
+
     def _start(self, piece: Piece, simulation: Simulation, _: int) -> Any:
         source = self._source(piece.candidates[0].optimizer)
         return _SOLVE.remote(piece, simulation, source.key, source.path, source.with_validation, *source.arrays)
@@ -322,6 +336,19 @@ def _samples(arrays: Mapping[str, Any]) -> Samples:
         # a copy of the rows of several tangents would be large.
         warnings.simplefilter("ignore", UserWarning)
         return Samples(**{name: torch.from_numpy(arrays[name]) for name in _SAMPLES if name in arrays})
+
+
+def _joined(first: Row, rest: Row) -> Row | None:
+    """The paths of both; None where they are not recorded at the same steps."""
+    if not np.array_equal(first.curves.steps, rest.curves.steps):
+        return None
+    return Row(curves=_merge([_alone(first), _alone(rest)]), number=0)
+
+
+def _alone(row: Row) -> Curves:
+    own = slice(row.number, row.number + 1)
+    known = {name: values[own] for name in KINDS if (values := getattr(row.curves, name)) is not None}
+    return Curves(steps=row.curves.steps, steps_done=row.curves.steps_done[own], **known)
 
 
 def _merge(parts: Sequence[Curves]) -> Curves:

@@ -28,6 +28,7 @@ def solve_whole(
     *,
     num_samples: int,
     num_samples_full: int,
+    known: Mapping[Candidate, Row] | None = None,
 ) -> dict[Candidate, Row]:
     """Simulate candidates and carry their curves over to the whole set.
 
@@ -41,9 +42,12 @@ def solve_whole(
         phase: Shows progress.
         num_samples: N.
         num_samples_full: N_full.
+        known: What came out with one path, also of other candidates.
     """
     if num_samples >= num_samples_full or simulation.method != "sgd" or simulation.full_batch:
-        return solvers.solve(budgets, simulation, phase)
+        if known is None:
+            return solvers.solve(budgets, simulation, phase)
+        return solvers.go_on(known, budgets, simulation, phase)
     further = replace(simulation, target=deeper(simulation.target))
     rows = solvers.solve(budgets, further, phase)
     sizes = sorted({size for share in SHARES if 0 < (size := round(share * num_samples)) < num_samples})

@@ -215,3 +215,35 @@ def test_a_process_keeps_one_network(monkeypatch: pytest.MonkeyPatch) -> None:
         solve._solve(piece, SIMULATION, key, None, False, arrays)
     assert len(built) == 2
     assert list(solve._networks) == ["b"]
+
+
+def test_the_first_path_is_not_simulated_twice(store: tuple[Run, Reduced], monkeypatch: pytest.MonkeyPatch) -> None:
+    run, reduced = store
+    chosen = {c: BUDGETS[c] for c in CANDIDATES[:3]}
+    started = []
+    start = Solvers._start
+
+    def watched(self: Solvers, piece: Any, simulation: Simulation, attempt: int) -> Any:
+        started.append(piece)
+        return start(self, piece, simulation, attempt)
+
+    monkeypatch.setattr(Solvers, "_start", watched)
+    files, phase = Files(Session(started_here=False, is_client=False), run.storage, _clerk()), Phase("solve", "", None)
+    solvers = Solvers(reduced, {}, num_workers=2, run=run, files=files)
+    first = solvers.solve(BUDGETS, replace(SIMULATION, num_paths=1), phase)
+    pieces = len(started)
+    found = solvers.go_on(first, chosen, SIMULATION, phase)
+    assert len(started) - pieces == 4 * len({c.batch_size for c in chosen})
+    expected = _solve(store, budgets=chosen)
+    for candidate, row in found.items():
+        for name in ("train_loss", "val_accuracy"):
+            np.testing.assert_allclose(
+                getattr(row.curves, name)[row.number],
+                getattr(expected[candidate].curves, name)[expected[candidate].number],
+                rtol=1e-4,
+            )
+    # Budgets of others that lie between its own records are records too: then both must be simulated together.
+    longer = {**BUDGETS, Candidate(lr=0.03, batch_size=3): 47}
+    first = solvers.solve(longer, replace(SIMULATION, num_paths=1), phase)
+    found = solvers.go_on(first, chosen, SIMULATION, phase)
+    assert all(row.curves.train_loss.shape[1] == SIMULATION.num_paths for row in found.values())
