@@ -8,7 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from benchmarks.accuracy.baselines import fitted_reference, mean_eigenvalue, median_of_others, rescaled_reference
+from benchmarks.accuracy.__main__ import _by_configuration, _spread
+from benchmarks.accuracy.baselines import (
+    fitted_reference,
+    mean_eigenvalue,
+    median_of_others,
+    other_seeds,
+    rescaled_reference,
+)
 from benchmarks.accuracy.measures import Pair, measure
 from benchmarks.accuracy.predict import Setting, real_arrival, real_crossings
 from benchmarks.accuracy.record import record_grid
@@ -61,6 +68,22 @@ def test_baselines_in_closed_form() -> None:
     falling = Candidate(lr=0.1, schedule="linear", max_steps=100)
     assert mean_eigenvalue(falling, 1.0, math.exp(-1.0)) == pytest.approx(10.6, abs=0.2)
     assert mean_eigenvalue(falling, 0.1, math.exp(-1.0)) is None
+
+
+def test_runs_that_differ_in_their_seed_alone() -> None:
+    assert other_seeds([10.0, 20.0, 80.0, 7.0], ["a", "a", "a", "b"], own=0) == pytest.approx(40.0)
+    assert other_seeds([10.0, 20.0, math.inf], ["a", "a", "a"], own=0) is None
+    assert other_seeds([10.0, 20.0], ["a", "b"], own=0) is None
+    one, other = Candidate(lr=0.1), Candidate(lr=0.2)
+    found = _by_configuration([(one, pair(10, 12)), (other, pair(50, 40)), (one, pair(30, 12)), (one, pair(90, 12))])
+    assert [(p.real, p.predicted) for p in found] == [(30, 12), (50, 40)]
+    # A loss that falls as exp(−t / τ) is at any threshold after τ times the same: three seeds make three pairs.
+    rows = [
+        {"config": "c", "steps": list(range(101)), "train_loss": [math.exp(-t / tau) for t in range(101)]}
+        for tau in (4.0, 8.0, 16.0)
+    ]
+    assert _spread(rows) == pytest.approx(math.log(2.0))
+    assert _spread(rows[:1]) is None
 
 
 def test_real_crossings_are_log_linear() -> None:

@@ -139,7 +139,11 @@ def test_a_training_free_ranking_of_the_same_run_has_no_reference_run(finished: 
 
 @pytest.mark.parametrize(
     ("changes", "subsets"),
-    [({}, set()), ({"target": "val_loss=1.2"}, {6, 12}), ({"reference_steps": 0}, {6, 12})],
+    [
+        ({}, set()),
+        pytest.param({"target": "val_loss=1.2"}, {6, 12}, marks=pytest.mark.slow),
+        pytest.param({"reference_steps": 0}, {6, 12}, marks=pytest.mark.slow),
+    ],
     ids=["reference run", "validation", "training-free"],
 )
 def test_what_a_part_of_the_samples_is_simulated_for(
@@ -199,6 +203,7 @@ def _ten_digits(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.tensor(digits.target[start:stop] * 4)
 
 
+@pytest.mark.slow
 def test_few_of_many_outputs_predict_like_all_of_them(tmp_path: Path) -> None:
     task = raytt.Task(name="many", model=_with_many_classes, data=lambda: _ten_digits(0, 80))
     space = [
@@ -220,6 +225,7 @@ def test_few_of_many_outputs_predict_like_all_of_them(tmp_path: Path) -> None:
     assert _numbers(_rank(tmp_path / "alone", max_outputs=16, num_workers=1, **options)) == _numbers(few)
 
 
+@pytest.mark.slow
 def test_few_outputs_serve_validation_targets_and_label_smoothing(tmp_path: Path) -> None:
     task = raytt.Task(
         name="many",

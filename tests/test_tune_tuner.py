@@ -52,6 +52,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {"storage_path": str(tmp_path / "results"), "verbose": 0}
 
 
+@pytest.mark.slow
 def test_a_tuner_tries_the_best_first_and_ends_the_slow(settings: dict[str, Any]) -> None:
     def forecast(lr: float) -> Forecast:
         steps = math.log(0.1) / (2 * math.log(1.0 - 0.1 * lr))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,15 @@ def median_of_others(real: Sequence[float], own: int) -> float | None:
     """Median of the real steps of the other runs that reach the threshold."""
     others = [value for i, value in enumerate(real) if i != own and math.isfinite(value)]
     return float(np.median(others)) if others else None
+
+
+def other_seeds(real: Sequence[float], configs: Sequence[Any], own: int) -> float | None:
+    """Geometric mean of the real steps of the runs that differ in their seed alone: no baseline, but how near a
+    prediction that knows everything but the seed could come.
+    """
+    others = [value for i, value in enumerate(real) if i != own and configs[i] == configs[own]]
+    mean = math.exp(float(np.mean(np.log(np.maximum(others, 1.0))))) if others else math.inf
+    return mean if math.isfinite(mean) else None
 
 
 def _walked(candidate: Candidate, constant_steps: float) -> float | None:

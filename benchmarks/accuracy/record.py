@@ -101,12 +101,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task")
     parser.add_argument("--most", type=int, default=1000, help="stop after so many runs")
+    parser.add_argument("--optimizer", help="only runs of this one")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     record_task = load(arguments.task)
     rows = load_rows(arguments.task)
     done = {row["run"] for row in rows}
     wanted = [r for r in runs(record_task) if key(r) not in done]
+    if arguments.optimizer is not None:
+        wanted = [r for r in wanted if r.candidate.optimizer == arguments.optimizer]
     for number, run in enumerate(wanted[: arguments.most], start=1):
         steps = run.candidate.max_steps
         assert steps is not None

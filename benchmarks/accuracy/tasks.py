@@ -36,6 +36,8 @@ class RecordTask:
     """Validation accuracy that is a target too: most runs that train get there; None without accuracies."""
     eval_samples: int | None = None
     """Training samples on which the real training loss is evaluated; None: all."""
+    adamw_seeds: int = 1
+    """Seeds of every configuration of AdamW, at least: more where runs that differ in nothing else differ much."""
 
 
 def _idx(name: str) -> NDArray[np.uint8]:
@@ -83,6 +85,7 @@ def fashion5() -> RecordTask:
         adamw_lr=2e-4,
         max_steps=500,
         val_accuracy=0.8,
+        adamw_seeds=2,
     )
 
 
@@ -106,7 +109,8 @@ def fashion10() -> RecordTask:
 
 def digits() -> RecordTask:
     """The embedded image example."""
-    return RecordTask(task=digits_example.task, sgd_lr=0.002, adamw_lr=2e-4, max_steps=600, val_accuracy=0.8)
+    task = digits_example.task
+    return RecordTask(task=task, sgd_lr=0.002, adamw_lr=2e-4, max_steps=600, val_accuracy=0.8, adamw_seeds=3)
 
 
 def docstrings() -> RecordTask:

@@ -23,10 +23,13 @@ def alone(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> list[A
         return cluster_run.ranking(tmp_path_factory.mktemp("alone")).to_json()["candidates"]  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("mode", ["nodes", "kill", "client"])
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "mode", ["nodes", pytest.param("kill", marks=pytest.mark.slow), pytest.param("client", marks=pytest.mark.slow)]
+)
 def test_a_cluster_gives_the_same_bits(alone: list[Any], tmp_path: Path, mode: str) -> None:
     done = subprocess.run(
-        [sys.executable, cluster_run.__file__, mode, str(tmp_path)], capture_output=True, text=True, timeout=280
+        [sys.executable, cluster_run.__file__, mode, str(tmp_path)], capture_output=True, text=True, timeout=880
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == alone
