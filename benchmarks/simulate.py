@@ -5,7 +5,8 @@ candidate on one sample path. One thread, processor time (other jobs on the mach
 medians of interleaved repeats. Few steps are timed, with a record (an evaluation of all N samples) at either end: where
 N is large, records weigh more than steps here, as they do in a ranking.
 
-* matrix products: the products that a step cannot do without, on random matrices of the same shapes, nothing else.
+* matrix products: the products that the steps and both records cannot do without, on random matrices of the same
+  shapes, nothing else.
 * loop: each candidate simulated alone, by the same code.
 * torchsde 0.2.6 (if installed): the SDE of METHOD §3 in the same coordinates, Euler with one step of the solver per
   optimizer step, all candidates in one batch, the noise as a product that never forms Σ^½ (its ``g_prod``).
@@ -35,6 +36,8 @@ from raytt.losses import CrossEntropy
 
 NUM_OUTPUTS = 10
 BATCH_SIZE = 32
+NUM_RECORDS = 2
+"""At the start and at the end."""
 LOSS = CrossEntropy()
 
 
@@ -113,18 +116,23 @@ def solve(setup: Setup, tangent: Tangent, network: Network, candidates: list[Can
 
 
 def products(setup: Setup, network: Network) -> Callable[[], None]:
-    """The matrix products of all steps: outputs (in coordinates) and gradients, of two tangents on a path."""
+    """The matrix products of all steps, outputs (in coordinates) and gradients, and of both records, of two tangents on
+    a path.
+    """
     batch = BATCH_SIZE * NUM_OUTPUTS
     rows, state = torch.randn(batch, network.width), torch.zeros(setup.candidates, network.width)
     residual = torch.randn(setup.candidates, batch)
     reads = not isinstance(network, GramNetwork)
-    tangents = min(2, setup.tangents)
+    everything = torch.randn(setup.samples * NUM_OUTPUTS if reads else 0, network.width)
+    times = setup.paths * min(2, setup.tangents)
 
     def run() -> None:
-        for _ in range(setup.steps * setup.paths * tangents):
+        for _ in range(setup.steps * times):
             if reads:
                 torch.mm(state, rows.T)
             state.addmm_(residual, rows, alpha=1e-6)
+        for _ in range(NUM_RECORDS * times if reads else 0):
+            torch.mm(state, everything.T)
 
     return run
 
