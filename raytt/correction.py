@@ -20,14 +20,23 @@ directions that the reference had no reason to take. Where features stand still 
 with the head alone trained, median errors (90th percentiles) were 9 (30) % with AdamW and 8 (17) % with SGD with
 `SOONER`, without it 9 (18) and 5 (16). With a part of the samples, b = −`LATER`: learning by heart gets worse. A
 simulation carried over to the whole set has b = 0.
+
+What is left differs between candidates by their minibatch noise, which grows with η/B (Jastrzębski et al. 2017,
+arXiv 1711.04623). Simulated noise is that of the reference's features; in real training, features come further under
+less of it. With x = ln of the candidate's η/B over the reference's (η the peak learning rate over 1 − μ; |x| at most
+ln `MOST_NOISE`) and d = ln(ρ_S/ρ) ≥ 0, steps are multiplied by exp((`NOISE` + `NOISE_BEYOND` d) x), unless features
+stand still. Both constants have the same sign in every task of the record but one, for SGD as for AdamW.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from raytt.candidates import Candidate
 
 Floats = NDArray[np.float64]
 
@@ -43,6 +52,13 @@ SOONER = 0.09
 LATER = 0.1
 """The same where only some of the samples were probed: learning by heart goes on below the reference's end. A modest
 value; not fitted."""
+NOISE = 0.025
+"""Exponent of the noise relative to the reference's, of real training of several tasks, each left out in turn
+(``python -m benchmarks.accuracy.noise``) …"""
+NOISE_BEYOND = 0.06
+"""… and what a fall of the loss by a factor of e below the reference's end adds to it."""
+MOST_NOISE = 8.0
+"""Factor beyond which more or less noise makes no further difference."""
 WIDEST = 3.0
 """A correction is at most this factor; one that would be larger says that the path is wrong."""
 
@@ -72,6 +88,8 @@ class Correction:
     """ρ_S, the lowest ratio of the reference run; 0: the factor at the last ratio holds below it, too."""
     exponent: float = 0.0
     """b."""
+    noise: float = 0.0
+    """x, of the candidate; 0: like the reference."""
 
     @classmethod
     def measure(
@@ -96,6 +114,10 @@ class Correction:
         factors = np.clip((took[known] + ONE_STEP) / (expected[known] + ONE_STEP), 1.0 / WIDEST, WIDEST)
         return cls(ratios=ratios[known], factors=factors, end=lowest, exponent=exponent)
 
+    def of(self, candidate: Candidate, reference: Candidate) -> Correction:
+        """That of a candidate, which has more or less noise than the reference run."""
+        return replace(self, noise=relative_noise(candidate, reference))
+
     def apply(self, times: Floats, losses: Floats) -> Floats:
         """Corrected times of a simulated curve, ``(T,), (P, T) -> (T,)``; never falling.
 
@@ -108,9 +130,16 @@ class Correction:
         ratio = np.minimum.accumulate(finite) / max(float(typical[0]), 1e-300)
         where = -np.log(np.clip(ratio, 1e-300, 1.0))
         factors = np.interp(where, -np.log(self.ratios), self.factors)
-        if self.end > 0.0:
-            factors = factors * np.exp(-self.exponent * np.maximum(0.0, where + np.log(self.end)))
+        beyond = np.maximum(0.0, where + np.log(self.end)) if self.end > 0.0 else np.zeros_like(where)
+        factors = factors * np.exp((NOISE + NOISE_BEYOND * beyond) * self.noise - self.exponent * beyond)
         return np.asarray(np.maximum.accumulate(times * factors))
+
+
+def relative_noise(candidate: Candidate, reference: Candidate) -> float:
+    """X, in [−ln `MOST_NOISE`, ln `MOST_NOISE`]."""
+    own, other = (c.lr / (1.0 - c.momentum) / c.batch_size for c in (candidate, reference))
+    most = math.log(MOST_NOISE)
+    return min(max(math.log(own / other), -most), most)
 
 
 def first_crossings(steps: Floats, losses: Floats, ratios: Floats) -> Floats:

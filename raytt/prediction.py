@@ -63,7 +63,7 @@ class Prediction:
         found = {}
         for c, budget in self.budgets.items():
             band = band_of(self.rows[c].curves, self.rows[c].number, budget=budget)
-            correction = self.corrections.get(c.optimizer)
+            correction = self._correction(c)
             if correction is not None:
                 band = replace(band, steps=correction.apply(band.steps, band.curves["train_loss"][1:2]))
             found[c] = band
@@ -93,7 +93,7 @@ class Prediction:
             corrected: Whether the reference run's own error is taken out.
         """
         out = set(self.screened_out)
-        corrections = self.corrections if corrected else {}
+        corrections = {c: self._correction(c) for c in self.budgets} if corrected else {}
         variances: dict[Candidate, float] = {}
         if out:
             spreads = {
@@ -103,16 +103,23 @@ class Prediction:
                     target=target,
                     budget=budget,
                     steps_per_epoch=self.num_samples_full / c.batch_size,
-                    correction=corrections.get(c.optimizer),
+                    correction=corrections.get(c),
                 )
                 for c, budget in self.budgets.items()
                 if c not in out
             }
             variances = shared_variances(spreads, out)
         return {
-            c: self._forecast(c, target, corrections.get(c.optimizer), variances.get(c), on_one_path=c in out)
+            c: self._forecast(c, target, corrections.get(c), variances.get(c), on_one_path=c in out)
             for c in self.budgets
         }
+
+    def _correction(self, candidate: Candidate) -> Correction | None:
+        family = candidate.optimizer
+        found = self.corrections.get(family)
+        if found is None or not self.trust[family].features_move:
+            return found
+        return found.of(candidate, next(r.candidate for r in self.references if r.optimizer == family))
 
     def _forecast(
         self,

@@ -17,12 +17,14 @@ from benchmarks.accuracy.baselines import (
     rescaled_reference,
 )
 from benchmarks.accuracy.measures import Pair, measure
+from benchmarks.accuracy.noise import errors as noise_errors
+from benchmarks.accuracy.noise import fit as fit_noise
 from benchmarks.accuracy.predict import Setting, real_arrival, real_crossings
 from benchmarks.accuracy.record import record_grid
 from benchmarks.accuracy.sensitivity import settings
 from benchmarks.accuracy.spread import Miss, deep_error, sooner
 from raytt.candidates import Candidate
-from raytt.correction import SOONER
+from raytt.correction import NOISE, NOISE_BEYOND, SOONER
 from raytt.spread import Regime
 
 STEPS = np.arange(0.0, 101.0)
@@ -130,3 +132,22 @@ def test_sensitivity_changes_one_setting_at_a_time() -> None:
     assert found["proj_dim=512"] == Setting(proj_dim=512)
     assert found["stop_ratio=0.05"].stop_ratio == 0.05
     assert len({setting.label() for setting in found.values()}) == 3
+
+
+def test_a_law_of_noise_is_found_again() -> None:
+    generator = np.random.default_rng(3)
+
+    def misses(task: str) -> list[Miss]:
+        found = []
+        for x, depth in zip(generator.uniform(-2, 2, 60), generator.uniform(0, 2, 60), strict=True):
+            # As predicted by raytt, whose own law is in it, where real steps follow another.
+            law = (0.1 - NOISE + (0.2 - NOISE_BEYOND) * depth) * x
+            regime = Regime(depth=depth, halvings=0.0, edge=0.0)
+            error = law + 0.01 * generator.standard_normal()
+            found.append(Miss(task=task, optimizer="sgd", error=error, regime=regime, noise=x))
+        return found
+
+    found = misses("a") + misses("b")
+    np.testing.assert_allclose(fit_noise(found), [0.1, 0.2], atol=0.01)
+    assert np.abs(noise_errors(found, (0.1, 0.2))).max() < 0.05
+    assert np.abs(noise_errors(found, (0.0, 0.0))).max() > 0.3

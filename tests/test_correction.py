@@ -3,7 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raytt.correction import LATER, SOONER, WIDEST, Correction, exponent_of, first_crossings
+from raytt.candidates import Candidate
+from raytt.correction import (
+    LATER,
+    MOST_NOISE,
+    NOISE,
+    NOISE_BEYOND,
+    SOONER,
+    WIDEST,
+    Correction,
+    exponent_of,
+    first_crossings,
+    relative_noise,
+)
 
 STEPS = np.arange(0.0, 201.0)
 
@@ -68,6 +80,22 @@ def test_below_the_end_of_the_reference_run_real_training_is_sooner() -> None:
     np.testing.assert_allclose(times[:31], STEPS[:31], rtol=1e-6)
     depth = 0.03 * (STEPS[31:] - 30)
     np.testing.assert_allclose(times[31:], STEPS[31:] * np.exp(-SOONER * depth), rtol=1e-6)
+
+
+def test_less_noise_than_the_reference_is_sooner_and_more_so_beyond_its_end() -> None:
+    curve, reference = np.exp(-0.03 * STEPS), Candidate(lr=0.01, momentum=0.9, batch_size=32)
+    correction = Correction.measure(STEPS[:31], curve[:31], STEPS, curve[None], exponent=0.0)
+    depth = np.maximum(0.0, 0.03 * (STEPS - 30))
+    for candidate, noise in (
+        (Candidate(lr=0.1, batch_size=32), 0.0),
+        (Candidate(lr=0.05, batch_size=32), -np.log(2.0)),
+        (Candidate(lr=0.1, batch_size=128), -np.log(4.0)),
+        (Candidate(lr=0.02, momentum=0.9, batch_size=16), np.log(4.0)),
+        (Candidate(lr=1e-6, batch_size=32), -np.log(MOST_NOISE)),
+    ):
+        assert relative_noise(candidate, reference) == pytest.approx(noise)
+        times = correction.of(candidate, reference).apply(STEPS, curve[None])
+        np.testing.assert_allclose(times, STEPS * np.exp((NOISE + NOISE_BEYOND * depth) * noise), rtol=1e-6)
 
 
 def test_a_subsample_is_learned_by_heart_too_soon_beyond_the_reference() -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from benchmarks.report import table, write
-from raytt.correction import SOONER
+from raytt.correction import SOONER, relative_noise
 from raytt.spread import Regime
 
 from .predict import THRESHOLDS, Setting, configuration, forecasts, real_crossings, run_prediction, unique
@@ -43,6 +43,8 @@ class Miss:
     error: float
     """ln(real / predicted)."""
     regime: Regime
+    noise: float = 0.0
+    """x of `raytt.correction`."""
 
 
 def misses(task: str, setting: Setting, folder: Path) -> list[Miss]:
@@ -52,15 +54,18 @@ def misses(task: str, setting: Setting, folder: Path) -> list[Miss]:
     rows = load_rows(name)
     prediction, _ = run_prediction(load(name), unique(rows), setting, folder)
     by_ratio = forecasts(prediction, corrected=True)
+    references = {r.optimizer: r.candidate for r in prediction.references}
     found = []
     for row in rows:
         c = configuration(row)
         trust = prediction.trust[c.optimizer]
+        noise = relative_noise(c, references[c.optimizer]) if trust.features_move else 0.0
         for ratio, real in zip(THRESHOLDS, real_crossings(row), strict=True):
             steps = by_ratio[ratio][c].steps
             if steps is not None and math.isfinite(real):
                 error = math.log(max(real, 1.0) / max(steps, 1.0))
-                found.append(Miss(task=task, optimizer=c.optimizer, error=error, regime=trust.regime(c, ratio)))
+                regime = trust.regime(c, ratio)
+                found.append(Miss(task=task, optimizer=c.optimizer, error=error, regime=regime, noise=noise))
     return found
 
 
