@@ -37,11 +37,15 @@ digits at 0.6 took what was predicted."""
 LOST = 8.0
 """The same ratio beyond which a run leaves for good: of the digits and diabetes tasks of the record, 14 of 16 runs
 between `EDGE` and this got to 0.1 of their initial loss, of 5 beyond it none did (`benchmarks.accuracy`)."""
+EDGE_EFFECTIVE = 20.0
+"""Effective rate lr/(1 − μ) over plain SGD's limit beyond which momentum is a matter of luck: of the record, runs up to
+12 (diabetes) trained, those at 23 (digits and fortunes) and 29 (docstrings) collapsed; on the digits example, beside a
+deeper and sharper reference run, some trained at 20 to 40 (``python -m benchmarks.momentum_edge``)."""
 LOST_EFFECTIVE = 40.0
 """Effective rate lr/(1 − μ) over plain SGD's limit beyond which momentum does not help either. There is no sharp bound:
 on the digits example real runs with momentum 0.9 and 0.95 trained at 15 to 30 times, one of two at 40, none at 60
-(``python -m benchmarks.momentum_edge``); of the record, one at 12 (diabetes) trained, those at 29 (docstrings) and 68
-(digits) collapsed. Below it such runs are untrusted by their `EDGE`, not called unstable."""
+(``python -m benchmarks.momentum_edge``); of the record, one at 68 (digits) collapsed. Below it such runs are untrusted,
+not called unstable."""
 FAR_RATIO = 3.0
 """A target this many times below the loss at which the reference run stopped is far beyond it."""
 
@@ -85,9 +89,13 @@ class PathTrust:
 
     def lost(self, candidate: Candidate) -> bool:
         """Whether a candidate is so far over the edge that it will not come back."""
-        effective = candidate.lr / (1.0 - candidate.momentum) * self.sharpness / 2.0
-        beyond = candidate.optimizer == "sgd" and effective > LOST_EFFECTIVE
-        return beyond or self.edge(candidate) > LOST
+        return self.effective(candidate) > LOST_EFFECTIVE or self.edge(candidate) > LOST
+
+    def effective(self, candidate: Candidate) -> float:
+        """What momentum makes of the learning rate, lr/(1 − μ), over plain SGD's limit; 0 for others."""
+        if candidate.optimizer != "sgd" or candidate.momentum == 0.0:
+            return 0.0
+        return candidate.lr / (1.0 - candidate.momentum) * self.sharpness / 2.0
 
 
 def doubts_of(
@@ -114,6 +122,9 @@ def doubts_of(
     edge = trust.edge(candidate)
     if edge > (ADAMW_EDGE if candidate.optimizer == "adamw" else EDGE):
         grave.append(edge_words(edge))
+    elif trust.effective(candidate) > EDGE_EFFECTIVE:
+        times = f"{trust.effective(candidate):.0f} times what plain SGD stands along the reference run"
+        grave.append(f"momentum takes its learning rate to {times}")
     ratio = paths.loss_ratio(crossings)
     if ratio * FAR_RATIO < trust.last_ratio:
         slight.append(f"far below the {trust.last_ratio:.2f} of the initial loss at which the reference run stopped")

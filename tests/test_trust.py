@@ -9,7 +9,7 @@ from torch import nn
 
 from raytt.candidates import Candidate
 from raytt.crossing import PathCurves
-from raytt.trust import ADAMW_EDGE, EDGE, FAR_RATIO, LOST, LOST_EFFECTIVE, SPIKE, PathTrust, doubts_of
+from raytt.trust import ADAMW_EDGE, EDGE, EDGE_EFFECTIVE, FAR_RATIO, LOST, LOST_EFFECTIVE, SPIKE, PathTrust, doubts_of
 
 SHARPNESS = 4.0
 TRUST = PathTrust(sharpness=SHARPNESS, last_ratio=0.2, batch_size=32)
@@ -90,6 +90,12 @@ def test_grave_doubts() -> None:
     unit = TRUST.edge(Candidate(optimizer="adamw", lr=1.0))
     for share, grave in ((0.9, 0), (1.1, 1)):
         assert len(doubts(Candidate(optimizer="adamw", lr=share * ADAMW_EDGE / unit))[0]) == grave
+        # Momentum, well below the edge of its own.
+        fast = Candidate(lr=share * 0.1 * EDGE_EFFECTIVE * 2.0 / SHARPNESS, momentum=0.9)
+        assert TRUST.edge(fast) < EDGE
+        found = doubts(fast)[0]
+        assert len(found) == grave
+        assert all("momentum takes its learning rate to 22 times what plain SGD stands" in doubt for doubt in found)
 
 
 def test_slight_doubts() -> None:
