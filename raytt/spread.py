@@ -19,11 +19,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-WITHIN = 0.13
-BEYOND = 0.09
+WITHIN = 0.11
+BEYOND = 0.07
 SMALL_BATCH = 0.07
-NEAR_EDGE = 0.39
-PART = 0.31
+NEAR_EDGE = 0.46
+PART = 0.2
 CALM = 0.5
 """Share of the stability limit up to which a learning rate makes no difference."""
 WILD = 1.5
