@@ -201,19 +201,9 @@ def predict(task: Task, candidates: Sequence[Candidate], plan: Plan, run: Run, *
                 reference_rows=reference_rows,
             )
             if screens:
-                chosen = {c: budgets[c] for c in _contenders(found, plan.target)}
+                chosen = {c: budgets[c] for c in contenders(found.forecasts(plan.target), budgets)}
                 found = replace(found, rows={**found.rows, **whole(chosen, simulation, known=found.rows)})
             return replace(found, quiet=_without_noise(found, simulation, solvers, phase))
-
-
-def _contenders(found: Prediction, target: Target) -> list[Candidate]:
-    """The candidates that are worth all sample paths."""
-    costs = (
-        lambda c, steps: found.step_times[c.batch_size].seconds * steps,
-        lambda c, steps: steps,
-        lambda c, steps: c.batch_size * steps,
-    )
-    return contenders(found.forecasts(target), found.budgets, costs)
 
 
 def reporter_of(run: Run, *, progress: bool) -> Reporter:

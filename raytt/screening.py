@@ -4,14 +4,16 @@ Drawn from a wide search space, most candidates cost several times what the chea
 minibatches moves their steps decides nothing. So all are simulated on one path first. Those that come within `WITHIN`
 times the cheapest are simulated on all paths; of the others, the noise in the interval is what it was for these.
 
-What a training step takes depends on the machine, and a ranking may be priced on another one later: at one end a step
-costs the same for any batch size, at the other as much as its samples. So a candidate is kept if it comes near the best
-in seconds as timed, in steps, or in samples.
+What a training step takes depends on the machine, a ranking may be priced on another one later, and measured seconds
+differ from run to run. So a candidate is kept if it comes near the best in any of the costs T · (B + β) of T steps, for
+a β that a step costs besides its B samples, from none (a step costs what its samples do) to any (it costs the same for
+every batch size).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -22,19 +24,16 @@ SCREENED_FROM = 256
 """Candidates up to which all are simulated on all paths."""
 WITHIN = 3.0
 """Times the cheapest."""
+OVERHEADS = (0.0, 4.0, 16.0, 64.0, 256.0, math.inf)
+"""β, samples."""
 LEAST = 64
 """Candidates that are kept in any case."""
 
 ON_ONE_PATH = f"simulated on one sample path, as it costs more than {WITHIN:g} times the cheapest"
 """Said of those that are not kept."""
 
-Cost = Callable[[Candidate, float], float]
-"""What so many steps of a candidate cost."""
 
-
-def contenders(
-    forecasts: Mapping[Candidate, Forecast], budgets: Mapping[Candidate, int], costs: Collection[Cost]
-) -> list[Candidate]:
+def contenders(forecasts: Mapping[Candidate, Forecast], budgets: Mapping[Candidate, int]) -> list[Candidate]:
     """The candidates that are worth all sample paths, in the order given.
 
     A candidate that does not reach the target counts with its whole budget: on other paths it may just get there. The
@@ -43,18 +42,21 @@ def contenders(
     Args:
         forecasts: On one path.
         budgets: Steps each may take.
-        costs: By any of which a candidate may be near the best.
     """
     best = [c for c, f in forecasts.items() if f.status is Status.REACHED]
     best = best or [c for c, f in forecasts.items() if f.reaches]
     if not best:
         return list(forecasts)
     steps = {c: float(budgets[c]) if f.steps is None else f.steps for c, f in forecasts.items()}
-    least = [min(cost(c, steps[c]) for c in best) for cost in costs]
-    ratio = {c: min(cost(c, n) / at_best for cost, at_best in zip(costs, least, strict=True)) for c, n in steps.items()}
+    least = {beta: min(_cost(c, steps[c], beta) for c in best) for beta in OVERHEADS}
+    ratio = {c: min(_cost(c, n, beta) / cheapest for beta, cheapest in least.items()) for c, n in steps.items()}
     near = sorted(ratio, key=lambda c: (ratio[c], c.sort_key()))
     kept = {c for rank, c in enumerate(near) if rank < LEAST or ratio[c] <= WITHIN}
     return [c for c in forecasts if c in kept]
+
+
+def _cost(candidate: Candidate, steps: float, overhead: float) -> float:
+    return max(steps, 1.0) * (1.0 if math.isinf(overhead) else candidate.batch_size + overhead)
 
 
 def shared_variances(
