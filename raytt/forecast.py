@@ -19,7 +19,7 @@ from raytt.dynamics.curves import Curves
 from raytt.interval import interval
 from raytt.spread import model_spread
 from raytt.target import Target
-from raytt.trust import PathTrust, doubts_of, edge_words
+from raytt.trust import PathTrust, doubts_of
 
 Floats = NDArray[np.float64]
 
@@ -143,7 +143,7 @@ def forecast(
     epoch = num_samples_full / candidate.batch_size
     paths = _paths(curves, row, budget, correction)
     if trust is not None and trust.lost(candidate):
-        return Forecast(status=Status.UNSTABLE, steps=None, doubts=(edge_words(trust.edge(candidate)),))
+        return Forecast(status=Status.UNSTABLE, steps=None, doubts=(trust.why_lost(candidate),))
     crossings = paths.crossings(target, epoch)
     steps = float(np.median(crossings))
     if not np.isfinite(steps):

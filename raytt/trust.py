@@ -91,6 +91,11 @@ class PathTrust:
         """Whether a candidate is so far over the edge that it will not come back."""
         return self.effective(candidate) > LOST_EFFECTIVE or self.edge(candidate) > LOST
 
+    def why_lost(self, candidate: Candidate) -> str:
+        """The reason for that in words."""
+        edge, effective = self.edge(candidate), self.effective(candidate)
+        return momentum_words(effective) if edge <= LOST else edge_words(edge)
+
     def effective(self, candidate: Candidate) -> float:
         """What momentum makes of the learning rate, lr/(1 − μ), over plain SGD's limit; 0 for others."""
         if candidate.optimizer != "sgd" or candidate.momentum == 0.0:
@@ -123,14 +128,17 @@ def doubts_of(
     if edge > (ADAMW_EDGE if candidate.optimizer == "adamw" else EDGE):
         grave.append(edge_words(edge))
     elif trust.effective(candidate) > EDGE_EFFECTIVE:
-        times = f"{trust.effective(candidate):.0f} times what plain SGD stands along the reference run"
-        grave.append(f"momentum takes its learning rate to {times}")
+        grave.append(momentum_words(trust.effective(candidate)))
     ratio = paths.loss_ratio(crossings)
     if ratio * FAR_RATIO < trust.last_ratio:
         slight.append(f"far below the {trust.last_ratio:.2f} of the initial loss at which the reference run stopped")
     if 2 * candidate.batch_size < trust.batch_size:
         slight.append(f"batches much smaller than the reference run's {trust.batch_size}")
     return grave, slight
+
+
+def momentum_words(effective: float) -> str:
+    return f"momentum takes its learning rate to {effective:.0f} times what plain SGD stands along the reference run"
 
 
 def edge_words(edge: float) -> str:

@@ -9,7 +9,18 @@ from torch import nn
 
 from raytt.candidates import Candidate
 from raytt.crossing import PathCurves
-from raytt.trust import ADAMW_EDGE, EDGE, EDGE_EFFECTIVE, FAR_RATIO, LOST, LOST_EFFECTIVE, SPIKE, PathTrust, doubts_of
+from raytt.trust import (
+    ADAMW_EDGE,
+    EDGE,
+    EDGE_EFFECTIVE,
+    FAR_RATIO,
+    LOST,
+    LOST_EFFECTIVE,
+    SPIKE,
+    PathTrust,
+    doubts_of,
+    edge_words,
+)
 
 SHARPNESS = 4.0
 TRUST = PathTrust(sharpness=SHARPNESS, last_ratio=0.2, batch_size=32)
@@ -57,7 +68,10 @@ def test_lost_far_over_the_edge() -> None:
     assert TRUST.lost(Candidate(lr=1.01 * LOST * limit))
     # Momentum widens the limit, up to an effective rate.
     assert not TRUST.lost(Candidate(lr=0.099 * LOST_EFFECTIVE * limit, momentum=0.9))
-    assert TRUST.lost(Candidate(lr=0.101 * LOST_EFFECTIVE * limit, momentum=0.9))
+    far = Candidate(lr=0.101 * LOST_EFFECTIVE * limit, momentum=0.9)
+    assert TRUST.lost(far)
+    assert TRUST.why_lost(far).startswith("momentum takes its learning rate to 40 times")
+    assert TRUST.why_lost(Candidate(lr=1.01 * LOST * limit)) == edge_words(1.01 * LOST)
 
 
 def doubts(
