@@ -249,10 +249,12 @@ class PathNetwork(Network):
         weights = place.weights(len(track.samples)).index_select(0, place.order)
         arranged = torch.index_select(state, 0, place.order, out=self._buffer("arranged", state.shape))
         moved = outputs.new_zeros(outputs.shape)
+        # Of rows that are at the start, the tangent at its end has no part in anything.
+        used = (weights != 0.0).any(dim=0).tolist()
         for s, samples in enumerate(track.samples):
-            users = place.users(s)
-            if users.start == users.stop:
+            if not used[s]:
                 continue
+            users = place.users(s)
             rows, shares = self._gather(samples.jacobian, index, f"rows {s}"), weights[users, s : s + 1]
             if keep is not None:
                 pulls = samples.updates
