@@ -156,12 +156,16 @@ def forecast(
         )
     again = replace(_resampled(curves, row, budget), times=paths.times, end=paths.end)
     sampling_share = 1.0 - num_samples / num_samples_full
+    spread = 0.0
+    if trust is not None:
+        regime = trust.regime(candidate, paths.loss_ratio(crossings))
+        spread = model_spread(regime, validation=target.needs_validation)
     low, high = interval(
         steps,
         crossings,
         again.crossings(target, epoch),
         sampling_share=sampling_share,
-        model_spread=0.0 if trust is None else model_spread(trust.regime(candidate, paths.loss_ratio(crossings))),
+        model_spread=spread,
         path_variance=path_variance,
     )
     grave, slight = doubts_of(

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from raytt.candidates import Candidate
-from raytt.spread import BEYOND, CALM, NEAR_EDGE, PART, SMALL_BATCH, WILD, WITHIN, Regime, model_spread
+from raytt.spread import BEYOND, CALM, NEAR_EDGE, PART, SMALL_BATCH, VALIDATION, WILD, WITHIN, Regime, model_spread
 from raytt.trust import PathTrust
 
 
@@ -17,7 +17,10 @@ def test_terms_add_in_quadrature() -> None:
     assert model_spread(Regime(depth=1.2, halvings=2.0, edge=CALM + 0.7)) == pytest.approx(math.sqrt(squares))
     squares += (PART * 2.3) ** 2
     assert model_spread(Regime(depth=1.2, halvings=2.0, edge=CALM + 0.7, part=2.3)) == pytest.approx(math.sqrt(squares))
-    assert PART > 0.0
+    squares += VALIDATION**2
+    regime = Regime(depth=1.2, halvings=2.0, edge=CALM + 0.7, part=2.3)
+    assert model_spread(regime, validation=True) == pytest.approx(math.sqrt(squares))
+    assert min(PART, VALIDATION) > 0.0
     assert model_spread(Regime(depth=0.0, halvings=0.0, edge=50.0)) == model_spread(
         Regime(depth=0.0, halvings=0.0, edge=WILD)
     )
