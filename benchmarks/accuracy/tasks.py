@@ -104,6 +104,7 @@ def fashion10() -> RecordTask:
         max_steps=800,
         val_accuracy=0.75,
         eval_samples=2000,
+        adamw_seeds=2,
     )
 
 
