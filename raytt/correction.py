@@ -25,7 +25,7 @@ What is left differs between candidates by their minibatch noise, which grows wi
 arXiv 1711.04623). Simulated noise is that of the reference's features; in real training, features come further under
 less of it. With x = ln of the candidate's η/B over the reference's (η the peak learning rate over 1 − μ; |x| at most
 ln `MOST_NOISE`) and d = ln(ρ_S/ρ) ≥ 0, steps are multiplied by exp((`NOISE` + `NOISE_BEYOND` d) x), unless features
-stand still. Both constants have the same sign in every task of the record but one, for SGD as for AdamW.
+stand still. The sign is the same in nearly every task of the record, for SGD as for AdamW.
 """
 
 from __future__ import annotations
