@@ -42,9 +42,9 @@ METHODS = (
     "other seeds",
 )
 HELD_OUT = ("fortunes",)
-"""Tasks to which no constant was fitted. That there is a law of noise, and from where momentum is untrusted, was seen on
-them, too. (fashion5 was one until it was looked at, among seven predictions, in choosing how a row's place on the path
-is read.)"""
+"""Tasks to which no constant was fitted. That there is a law of noise, and from where momentum is untrusted, was seen
+on them, too. (fashion5 was one until it was looked at, among seven predictions, in choosing how a row's place on the
+path is read.)"""
 
 Key = tuple[str, str, str, float]
 """Task, optimizer, method, threshold."""
