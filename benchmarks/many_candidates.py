@@ -1,4 +1,5 @@
-"""What simulating the costly ones of many candidates on one path saves, and what it changes (`raytt.screening`).
+"""What simulating the costly ones of many candidates on one path saves, and what it changes
+(`raytt.forecast.screening`).
 
 ``python -m benchmarks.many_candidates``: ranks the digits example's space twice in the same run directory, with and
 without it, the curves of the first ranking thrown away in between.
@@ -17,8 +18,8 @@ import numpy as np
 import raytt
 from benchmarks.report import table, write
 from raytt.examples import digits
-from raytt.ranking import Entry
-from raytt.screening import ON_ONE_PATH
+from raytt.forecast.screening import ON_ONE_PATH
+from raytt.results.entry import Entry
 
 NAME = "many"
 BEST = 20

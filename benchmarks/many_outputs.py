@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from benchmarks.accuracy.predict import THRESHOLDS, Setting, forecasts, run_prediction
 from benchmarks.modules_task import NUM_CLASSES, NUM_TRAIN, TASK
 from benchmarks.report import table, write
-from raytt.candidates import Candidate
-from raytt.correction import first_crossings
-from raytt.training import train
+from raytt.forecast.control_variate import first_crossings
+from raytt.task.candidate import Candidate
+from raytt.training.loop import train
 
 CANDIDATES = [
     Candidate(lr=0.1, batch_size=32, max_steps=300),
@@ -72,7 +72,7 @@ def predicted(max_outputs: int, folder: Path) -> dict[str, Any]:
     return {
         "corrected": np.array(steps[True]),
         "plain": np.array(steps[False]),
-        "loss": prediction.reduced.statistics.mean_loss,
+        "loss": prediction.statistics.mean_loss,
         "sharpness": {family: trust.sharpness for family, trust in prediction.trust.items()},
         **json.loads(file.read_text()),
     }

@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 from benchmarks.accuracy.predict import THRESHOLDS, Setting
 from benchmarks.modules_task import NUM_CLASSES, NUM_TRAIN, TASK
 from benchmarks.report import table, write
-from raytt.arrow_files import Arrays, from_arrow
-from raytt.candidates import Candidate
-from raytt.correction import first_crossings
 from raytt.dynamics.path import PathNetwork
 from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Samples, Tangent
-from raytt.losses import CrossEntropy, Loss
+from raytt.forecast.control_variate import first_crossings
 from raytt.probe.outputs import FewOutputs
-from raytt.sampled_loss import SampledCrossEntropy
-from raytt.target import Target
+from raytt.store.arrow import Arrays, from_arrow
+from raytt.task.candidate import Candidate
+from raytt.task.losses import CrossEntropy, Loss
+from raytt.task.sampled_loss import SampledCrossEntropy
+from raytt.task.target import Target
 
 CANDIDATES = {
     "sgd": [

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from benchmarks.accuracy.tasks import RecordTask
 from raytt.examples import docstrings as docstrings_example
 from raytt.examples._extras import fresh_linear, require
-from raytt.minibatches import permutation
-from raytt.task import Task
+from raytt.task.minibatches import permutation
+from raytt.task.task import Task
 
 NUM_CLASSES = 120
 NUM_TRAIN = 2

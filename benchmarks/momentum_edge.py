@@ -1,4 +1,4 @@
-"""Where real training with momentum collapses, for `raytt.trust`: ``python -m benchmarks.momentum_edge``.
+"""Where real training with momentum collapses, for `raytt.forecast.trust`: ``python -m benchmarks.momentum_edge``.
 
 Really trains the digits example with momentum 0.9 and, in Nesterov's form, 0.95 at several multiples of what plain SGD
 could stand at the sharpest tangent of its reference run (2/λ_max), and prints how low the loss gets.
@@ -16,8 +16,8 @@ import torch
 from benchmarks.accuracy.predict import Setting, run_prediction
 from benchmarks.accuracy.tasks import load
 from benchmarks.report import table, write
-from raytt.candidates import Candidate
-from raytt.training import train
+from raytt.task.candidate import Candidate
+from raytt.training.loop import train
 
 KINDS = ((0.9, False), (0.95, True))
 BATCH_SIZE = 32
@@ -71,7 +71,7 @@ def main() -> None:
     ]
     body = (
         f"digits, B = {BATCH_SIZE}, at most {arguments.steps} steps, stopped at 0.1 of the initial loss; the edge is "
-        f"that of the momentum itself (`raytt.trust`).\n\n{table(header, lines)}\n"
+        f"that of the momentum itself (`raytt.forecast.trust`).\n\n{table(header, lines)}\n"
     )
     write(
         "momentum-edge",

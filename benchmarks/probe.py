@@ -34,15 +34,15 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vjp, vmap
 
 from benchmarks.report import table, write
-from raytt.data import load_batch, open_dataset
 from raytt.examples import digits, docstrings
-from raytt.model import PreparedModel, prepare_model
 from raytt.probe.generic import gradient, single_outputs, take
-from raytt.probe.jacobian import Plan, jacobian_rows, watch
+from raytt.probe.jacobian import ProbePlan, jacobian_rows, watch
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan
 from raytt.probe.sketch import CountSketch
-from raytt.task import Inputs, Task
+from raytt.task.task import Inputs, Task
+from raytt.training.datasets import load_batch, open_dataset
+from raytt.training.model import PreparedModel, prepare_model
 
 PROJ_DIM = 4096
 BUDGET = Budget(max_bytes=512 * 2**20)
@@ -101,7 +101,7 @@ class Case:
     network: PreparedModel
     inputs: Inputs
     """A micro-batch of n samples."""
-    plan: Plan
+    plan: ProbePlan
     sketch: CountSketch
     few: int
     """Samples of which the slow routes compute rows."""

@@ -27,12 +27,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.report import table, write
-from raytt.candidates import Candidate
 from raytt.dynamics.network import GramNetwork, LinearNetwork, Network, linear_network
 from raytt.dynamics.path import PathNetwork
 from raytt.dynamics.simulate import Method, simulate
 from raytt.dynamics.tangent import Samples, Tangent
-from raytt.losses import CrossEntropy
+from raytt.task.candidate import Candidate
+from raytt.task.losses import CrossEntropy
 
 NUM_OUTPUTS = 10
 BATCH_SIZE = 32

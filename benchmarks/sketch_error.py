@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from benchmarks.report import table, write
-from raytt.data import load_batch, open_dataset
 from raytt.examples import digits, docstrings
-from raytt.model import prepare_model
 from raytt.probe.jacobian import jacobian_rows
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan
 from raytt.probe.sketch import CountSketch, IdentitySketch
-from raytt.task import Task
+from raytt.task.task import Task
+from raytt.training.datasets import load_batch, open_dataset
+from raytt.training.model import prepare_model
 
 
 def errors(task: Task, samples: int, dims: list[int], seeds: int) -> list[dict[str, Any]]:

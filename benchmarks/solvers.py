@@ -16,17 +16,17 @@ import numpy as np
 import torch
 
 from benchmarks.report import table, write
-from raytt.candidates import Candidate
+from raytt.dynamics.kernel.reduction import reduce_rows
 from raytt.dynamics.simulate import Method, simulate
 from raytt.dynamics.tangent import Samples, Tangent
 from raytt.examples import digits
-from raytt.forecast import forecast
-from raytt.kernel.reduction import reduce_rows
-from raytt.losses import CrossEntropy
+from raytt.forecast.forecast import forecast
 from raytt.probe.settings import ProbeSettings
 from raytt.probe.worker import ProbeWorker
-from raytt.target import Target
-from raytt.training import train
+from raytt.task.candidate import Candidate
+from raytt.task.losses import CrossEntropy
+from raytt.task.target import Target
+from raytt.training.loop import train
 
 RATIO = 0.2
 SAMPLES = 128

@@ -4,16 +4,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raytt.candidates import Candidate
     from raytt.errors import InputError, RayttError, ResourceError, StoreError, WorkerError
-    from raytt.forecast import Forecast, Status
-    from raytt.losses import CrossEntropy, CustomLoss, Loss, SquaredError
-    from raytt.pipeline import rank
+    from raytt.forecast.forecast import Forecast, Status
     from raytt.pricing.terms import Terms
-    from raytt.ranking import Entry, Ranking
-    from raytt.target import Target
-    from raytt.task import Task
-    from raytt.validation import Validation, validate
+    from raytt.results.entry import Entry
+    from raytt.results.ranking import Ranking
+    from raytt.results.validation import Validation
+    from raytt.task.candidate import Candidate
+    from raytt.task.losses import CrossEntropy, CustomLoss, Loss, SquaredError
+    from raytt.task.target import Target
+    from raytt.task.task import Task
+    from raytt.workflows.rank import rank
+    from raytt.workflows.validate import validate
 
 __all__ = [
     "Candidate",
@@ -39,16 +41,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "raytt.candidates": ("Candidate",),
+    "raytt.task.candidate": ("Candidate",),
     "raytt.errors": ("InputError", "RayttError", "ResourceError", "StoreError", "WorkerError"),
-    "raytt.forecast": ("Forecast", "Status"),
-    "raytt.losses": ("CrossEntropy", "CustomLoss", "Loss", "SquaredError"),
-    "raytt.pipeline": ("rank",),
+    "raytt.forecast.forecast": ("Forecast", "Status"),
+    "raytt.task.losses": ("CrossEntropy", "CustomLoss", "Loss", "SquaredError"),
+    "raytt.workflows.rank": ("rank",),
     "raytt.pricing.terms": ("Terms",),
-    "raytt.ranking": ("Entry", "Ranking"),
-    "raytt.target": ("Target",),
-    "raytt.task": ("Task",),
-    "raytt.validation": ("Validation", "validate"),
+    "raytt.results.entry": ("Entry",),
+    "raytt.results.ranking": ("Ranking",),
+    "raytt.task.target": ("Target",),
+    "raytt.task.task": ("Task",),
+    "raytt.results.validation": ("Validation",),
+    "raytt.workflows.validate": ("validate",),
 }
 
 
@@ -56,6 +60,9 @@ def __getattr__(name: str) -> Any:
     # torch, Ray and Tune take seconds to import: only what is used is, or `raytt --help` and every worker would wait.
     for home, names in _HOMES.items():
         if name in names:
+            if home.startswith("raytt.results"):
+                # Results are data: whoever asks for them here wants to see them, too.
+                importlib.import_module("raytt.report.display")
             return getattr(importlib.import_module(home), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

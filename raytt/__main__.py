@@ -1,6 +1,6 @@
 """``python -m raytt``: the command line."""
 
-from raytt.cli import main
+from raytt.cli.main import main
 
 if __name__ == "__main__":
     main()

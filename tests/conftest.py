@@ -17,8 +17,8 @@ def ray_session() -> Iterator[None]:
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Actors defined in test modules are found by name on the workers, which do not share pytest's sys.path.
-    here = Path(__file__).parent
-    paths = [str(here), str(here / "distributed"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    root = Path(__file__).parents[1]
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     ray.init(
         address="local",

@@ -14,24 +14,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import example_ranking
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ray import tune
 
 import raytt.pricing
-from raytt.arrow_files import from_arrow, to_arrow
-from raytt.candidates import Candidate
-from raytt.commands.hand_over import from_line, to_line
+from raytt.adapters.tune.search_space import draw
+from raytt.cluster.plumbing.hand_over import from_line, to_line
 from raytt.errors import InputError, StoreError
-from raytt.loading import load_task
-from raytt.manifest import FORMAT, FileRecord, Manifest, ManifestError, _digest
 from raytt.pricing.catalog import find_offer, load_catalog
-from raytt.ranking import Ranking
-from raytt.storage import Storage
-from raytt.store import Run
-from raytt.target import Target
-from raytt.tune import draw
+from raytt.results.ranking import Ranking
+from raytt.store.arrow import from_arrow, to_arrow
+from raytt.store.manifest import FORMAT, FileRecord, Manifest, ManifestError, _digest
+from raytt.store.run import Run
+from raytt.store.storage import Storage
+from raytt.task.candidate import Candidate
+from raytt.task.load import load_task
+from raytt.task.target import Target
+from tests.support.fakes import example_ranking
 
 INPUTS = int(os.environ.get("RAYTT_FUZZ_INPUTS", "100"))
 """Tried by each test below; more on request, then from a new seed each time."""

@@ -9,18 +9,19 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from fakes import STEP_TIMES, example_ranking
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from raytt.candidates import SCHEDULES, Candidate
 from raytt.dynamics.curves import Curves
-from raytt.forecast import Forecast, Status, forecast
-from raytt.kernel.gram import assemble, gram_tile
+from raytt.dynamics.kernel.gram import assemble, gram_tile
+from raytt.forecast.forecast import Forecast, Status, forecast
 from raytt.pricing.quote import quote
-from raytt.ranking import rank_candidates
-from raytt.target import KINDS, Target
+from raytt.results.entry import rank_candidates
+from raytt.results.ranking import Ranking
+from raytt.task.candidate import SCHEDULES, Candidate
+from raytt.task.target import KINDS, Target
+from tests.support.fakes import STEP_TIMES, example_ranking
 
 # What is checked is the result, not how fast it comes; a test that passes keeps passing.
 settings.register_profile(
@@ -169,11 +170,9 @@ def test_interval_of_a_quote_holds_its_seconds_and_both_intervals(steps: Any, se
     st.lists(st.text()),
 )
 def test_json_is_strict_and_read_back_the_same(pairs: Any, price: Any, phases: Any, target: Target, notes: Any) -> None:
-    from raytt.report.document import from_json
-
     ranking = example_ranking(pairs, usd_per_hour=price, phases=phases, target=target, notes=tuple(notes))
     text = json.dumps(ranking.to_json(), allow_nan=False)
-    assert from_json(json.loads(text)) == ranking
+    assert Ranking.from_json(json.loads(text)) == ranking
 
 
 @given(curves(), targets, st.integers(1, 400), st.integers(1, 100), st.none() | st.booleans())

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import table, write
-from raytt.candidates import Candidate
-from raytt.forecast import Forecast, Status
-from raytt.spread import CALM
-from raytt.trust import EDGE, LOST
+from raytt.forecast.forecast import Forecast, Status
+from raytt.forecast.model_error import CALM
+from raytt.forecast.trust import EDGE, LOST
+from raytt.task.candidate import Candidate
 
 from .baselines import fitted_reference, mean_eigenvalue, median_of_others, other_seeds, rescaled_reference
 from .measures import Measures, Pair, measure, percent
@@ -66,7 +66,7 @@ def predictions(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
     free = Setting(samples=setting.samples, proj_dim=setting.proj_dim, num_paths=setting.num_paths, reference_steps=0)
     found["training-free"] = forecasts(run_prediction(record_task, sgd, free, folder)[0], corrected=False)
     references = {r.optimizer: r for r in prediction.references}
-    eigenvalue = prediction.reduced.spectrum.mean_eigenvalue
+    eigenvalue = prediction.spectrum.mean_eigenvalue
     groups: dict[tuple[str, str, float], list[tuple[Candidate, Pair]]] = {}
     crossings = [real_crossings(row) for row in rows]
     for column, ratio in enumerate(THRESHOLDS):

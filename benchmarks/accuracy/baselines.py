@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
-from raytt.candidates import Candidate
-from raytt.correction import first_crossings
+from raytt.forecast.control_variate import first_crossings
+from raytt.task.candidate import Candidate
 
 Floats = NDArray[np.float64]
 

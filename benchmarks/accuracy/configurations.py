@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from raytt.candidates import Candidate
+from raytt.task.candidate import Candidate
 
 from .tasks import RecordTask
 

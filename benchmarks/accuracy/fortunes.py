@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from raytt.errors import InputError
 from raytt.examples import docstrings as docstrings_example
 from raytt.examples._extras import fresh_linear, require
-from raytt.minibatches import permutation
-from raytt.task import Task
+from raytt.task.minibatches import permutation
+from raytt.task.task import Task
 
 FORTUNES_FOLDER = Path("/usr/share/games/fortunes")
 CATEGORIES = ("computers", "definitions", "food", "law", "love", "politics", "science", "songs-poems")

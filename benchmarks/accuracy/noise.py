@@ -1,8 +1,8 @@
 """How steps depend on the noise of minibatches beside the reference run's: ``python -m benchmarks.accuracy.noise``.
 
-Fits `raytt.correction.NOISE` and `NOISE_BEYOND` to all pairs of a real and a predicted number of steps of the tasks
-given, with the least mean |error|, all tasks and optimizers counting alike; and, for each task, to those of the others:
-what they do to the task that is left out. Tasks that are only tested are fitted to by none.
+Fits `raytt.forecast.control_variate.NOISE` and `NOISE_BEYOND` to all pairs of a real and a predicted number of steps of
+the tasks given, with the least mean |error|, all tasks and optimizers counting alike; and, for each task, to those of
+the others: what they do to the task that is left out. Tasks that are only tested are fitted to by none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from benchmarks.report import table, write
-from raytt.correction import NOISE, NOISE_BEYOND
+from raytt.forecast.control_variate import NOISE, NOISE_BEYOND
 
 from .measures import percent
 from .predict import Setting

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from raytt.candidates import Candidate
-from raytt.distributed.session import WorkerResources
-from raytt.distributed.workers import Limits
-from raytt.forecast import Forecast
-from raytt.plan import Plan
-from raytt.predict import predict, reporter_of
-from raytt.prediction import Prediction
+from raytt.cluster.plumbing.session import WorkerResources
+from raytt.cluster.plumbing.workers import Limits
+from raytt.forecast.forecast import Forecast
+from raytt.forecast.prediction import Prediction
 from raytt.probe.settings import MAX_OUTPUTS
-from raytt.store import Run
-from raytt.target import Target
+from raytt.store.run import Run
+from raytt.task.candidate import Candidate
+from raytt.task.target import Target
+from raytt.workflows.predict import predict, reporter_of
+from raytt.workflows.settings import RankPlan
 
 from .measures import Pair
 from .tasks import RecordTask
@@ -85,7 +85,7 @@ def run_prediction(
     record_task: RecordTask, candidates: list[Candidate], setting: Setting, folder: Path
 ) -> tuple[Prediction, Mapping[str, float]]:
     """Predict all candidates; gives the prediction and the seconds of its phases."""
-    plan = Plan(
+    plan = RankPlan(
         target=setting.target(),
         seed=SEED,
         proj_dim=setting.proj_dim,

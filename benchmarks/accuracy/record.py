@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from raytt.data import choose_subsample, open_dataset
-from raytt.training import TrainingCurve, train
+from raytt.training.datasets import choose_subsample, open_dataset
+from raytt.training.loop import TrainingCurve, train
 
 from .configurations import Run, runs
 from .tasks import RecordTask, load

@@ -1,9 +1,11 @@
 """How far off predictions along a reference run are, and on what it depends: ``python -m benchmarks.accuracy.spread``.
 
-Fits the constants of `raytt.spread` to all pairs of a real and a predicted number of steps of the tasks given, and, for
-each task, to those of the others: how many of the task's own runs then lie within 90 % intervals of that spread alone.
-Likewise `raytt.correction.SOONER`, the bias below the end of the reference run where all samples are probed: the
-exponent with the least mean |error| there, all tasks counting alike, and what it does to the task that is left out.
+Fits the constants of `raytt.forecast.model_error` to all pairs of a real and a predicted number of steps of the tasks
+given, and, for each task, to those of the others: how many of the task's own runs then lie within 90 % intervals of
+that spread alone. Likewise `raytt.forecast.control_variate.SOONER`, the bias below the end of the reference run where
+all samples are
+probed: the exponent with the least mean |error| there, all tasks counting alike, and what it does to the task that is
+left out.
 
 A task may be given as ``digits:128``: predicted from so many of its samples.
 """
@@ -21,8 +23,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from benchmarks.report import table, write
-from raytt.correction import SOONER, relative_noise
-from raytt.spread import Regime
+from raytt.forecast.control_variate import SOONER, relative_noise
+from raytt.forecast.model_error import Regime
 
 from .predict import THRESHOLDS, Setting, configuration, forecasts, real_crossings, run_prediction, unique
 from .record import load_rows
@@ -44,7 +46,7 @@ class Miss:
     """ln(real / predicted)."""
     regime: Regime
     noise: float = 0.0
-    """x of `raytt.correction`."""
+    """x of `raytt.forecast.control_variate`."""
 
 
 def misses(task: str, setting: Setting, folder: Path) -> list[Miss]:
@@ -150,8 +152,8 @@ def main() -> None:
             exponents.append(exponent(f"all but {name}", others, own))
     figures = [dict(zip(("fitted to", "pairs", *NAMES, "held"), line, strict=True)) for line in lines]
     body = (
-        "Standard deviation of ln(real / predicted steps): terms of `raytt.spread`. *held*: share within 90 % "
-        "intervals of that spread alone, of the runs fitted to (first row) or of the task left out.\n\n"
+        "Standard deviation of ln(real / predicted steps): terms of `raytt.forecast.model_error`. *held*: share within "
+        "90 % intervals of that spread alone, of the runs fitted to (first row) or of the task left out.\n\n"
         + table(["fitted to", "pairs", *NAMES, "held"], lines)
         + "\n\nThe exponent below the reference run's end; median |error| and bias of predicted steps there, without "
         "and with it, of the runs fitted to (first row) or of the task left out:\n\n"

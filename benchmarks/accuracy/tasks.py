@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from raytt.errors import InputError
 from raytt.examples import digits as digits_example
 from raytt.examples._extras import fresh_linear
-from raytt.task import Task
+from raytt.task.task import Task
 
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 IMAGE_SIZE = 32

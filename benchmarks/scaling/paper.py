@@ -16,19 +16,19 @@ import numpy as np
 import torch
 
 from benchmarks.simulate import BATCH_SIZE, NUM_OUTPUTS, Setup, candidates_of, solve, tangents_of
-from raytt.distributed import reducer
-from raytt.distributed.reduce import GROUP_ROWS
-from raytt.distributed.solve import Piece, Simulation, cut
+from raytt.adapters.tune.search_space import draw
+from raytt.cluster.stages import reducer
+from raytt.cluster.stages.reduce import GROUP_ROWS
+from raytt.cluster.stages.solve import Piece, Simulation, cut
+from raytt.dynamics.kernel.gram import second_moment
+from raytt.dynamics.kernel.reduction import basis_from_second_moment
 from raytt.dynamics.network import linear_network
 from raytt.dynamics.recording import measured_records, record_steps
 from raytt.examples import digits
-from raytt.kernel.gram import second_moment
-from raytt.kernel.reduction import basis_from_second_moment
-from raytt.losses import as_loss
-from raytt.plan import NUM_WAYPOINTS
 from raytt.pricing.hardware import accelerators
 from raytt.probe.settings import ProbeSettings
-from raytt.tune import draw
+from raytt.task.losses import as_loss
+from raytt.workflows.settings import NUM_WAYPOINTS
 
 FLOAT, DOUBLE = 4, 8
 """Bytes."""

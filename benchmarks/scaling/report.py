@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.report import table
 from benchmarks.scaling.paper import WIDTH, Cluster, Rates, Step, Work, largest, needs, steps
 from benchmarks.scaling.work import SIMULATION, Size, ratio
-from raytt.opening import DEFAULT_SAMPLES
+from raytt.cluster.stages.subsample import DEFAULT_SAMPLES
 from raytt.pricing.hardware import accelerators
 
 SPEED_UP, OVERHEAD, SHARDS = 1.8, 0.10, 500

@@ -1,6 +1,6 @@
 """How fast shards are dealt out to actors that have nothing to do: the second half of `benchmarks.scaling`.
 
-The actors have the methods of `raytt.distributed.prober.Prober` and a faked GPU each. All run on this machine beside
+The actors have the methods of `raytt.cluster.stages.prober.Prober` and a faked GPU each. All run on this machine beside
 the driver, on a cluster they would not: shards per second here are a lower bound of what the driver can do, its own
 processor time per shard an upper one.
 """
@@ -23,13 +23,13 @@ import numpy as np
 import ray
 
 from benchmarks.scaling.work import Index, interleaved, warm_up
-from raytt.distributed.files import Files
-from raytt.distributed.probe import Block, compute
-from raytt.distributed.prober import Receipt
-from raytt.distributed.progress import Phase
-from raytt.distributed.session import WorkerResources, connect
-from raytt.distributed.workers import Item, Workers
-from raytt.store import Arrays, Run
+from raytt.cluster.plumbing.progress import Phase
+from raytt.cluster.plumbing.run_files import Files
+from raytt.cluster.plumbing.session import WorkerResources, connect
+from raytt.cluster.plumbing.workers import Item, Workers
+from raytt.cluster.stages.probe import Block, compute
+from raytt.cluster.stages.prober import Receipt
+from raytt.store.run import Arrays, Run
 
 NUM_GPUS = 64
 """That Ray is told of."""
@@ -144,7 +144,7 @@ def deal(workers: Workers, count: int, shards: int) -> None:
 
 
 def write(workers: Workers, count: int, run: Run, files: Files, shards: int, *, first: int = 0) -> None:
-    """`raytt.distributed.probe.compute`: the same, and rows to files that the manifest lists."""
+    """`raytt.cluster.stages.probe.compute`: the same, and rows to files that the manifest lists."""
     compute(
         workers,
         [Block(split="train", number=first + number, index=np.array([number])) for number in range(shards)],

@@ -23,25 +23,25 @@ import ray
 import torch
 from numpy.typing import NDArray
 
-from raytt.distributed import shipping
-from raytt.distributed.files import Files
-from raytt.distributed.probe import Block, Probed, blocks_of, compute, probe
-from raytt.distributed.prober import Prober
-from raytt.distributed.process import settle
-from raytt.distributed.progress import Phase
-from raytt.distributed.reduce import Reduced, reduce
-from raytt.distributed.session import WorkerResources, connect
-from raytt.distributed.solve import Piece, Simulation, Solvers, cut
-from raytt.distributed.workers import Item, Workers
+from raytt.adapters.tune.search_space import draw
+from raytt.cluster.plumbing import shipping
+from raytt.cluster.plumbing.process import settle
+from raytt.cluster.plumbing.progress import Phase
+from raytt.cluster.plumbing.run_files import Files
+from raytt.cluster.plumbing.session import WorkerResources, connect
+from raytt.cluster.plumbing.workers import Item, Workers
+from raytt.cluster.stages.probe import Block, Probed, blocks_of, compute, probe
+from raytt.cluster.stages.prober import Prober
+from raytt.cluster.stages.reduce import Reduced, reduce
+from raytt.cluster.stages.solve import Piece, Simulation, Solvers, cut
 from raytt.dynamics.network import linear_network
 from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Samples, Tangent
 from raytt.examples import digits
-from raytt.losses import as_loss
 from raytt.probe.settings import ProbeSettings
 from raytt.probe.worker import ProbeWorker
-from raytt.store import FileRecord, Run, Storage
-from raytt.tune import draw
+from raytt.store.run import FileRecord, Run, Storage
+from raytt.task.losses import as_loss
 
 COUNTS = (1, 2)
 """Workers."""
@@ -165,7 +165,7 @@ class Plain:
 
 
 class Probers:
-    """Actors of `raytt.distributed.probe`, and what it does with blocks once they are loaded."""
+    """Actors of `raytt.cluster.stages.probe`, and what it does with blocks once they are loaded."""
 
     def __init__(self, stack: ExitStack, count: int, size: Size, index: Index, task_ref: Any) -> None:
         actor = ray.remote(Prober).options(**WorkerResources().options())

@@ -28,9 +28,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from raytt.candidates import Candidate
 from raytt.dynamics.network import Batch, Network
-from raytt.losses import Loss
+from raytt.task.candidate import Candidate
+from raytt.task.losses import Loss
 
 _TINY = 1e-20
 """Least q: a row without any gradient stays where it is."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from raytt.kernel.spectrum import Spectrum
+from raytt.dynamics.kernel.spectrum import Spectrum
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -59,3 +59,13 @@ class Curves:
                 raise ValueError(f"{name} has shape {curve.shape}, expected {(m, p, t)}")
             if curve is not None and bool(np.isnan(curve).any()):
                 raise ValueError(f"{name} holds NaN")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CandidateCurves:
+    """The curves of one candidate among those simulated with it."""
+
+    curves: Curves
+    """Of several candidates."""
+    number: int
+    """Which row is meant."""

@@ -1,7 +1,7 @@
 """Seeds and draws of sample paths: functions of (seed, path) alone, so that all candidates meet the same luck.
 
 Common random numbers make differences between candidates those of the candidates, not of the draws. Candidates of other
-batch sizes share them too: `raytt.minibatches` cuts one stream of samples into batches of any size.
+batch sizes share them too: `raytt.task.minibatches` cuts one stream of samples into batches of any size.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from raytt.minibatches import permutation
+from raytt.task.minibatches import permutation
 
 
 def path_seed(seed: int, path: int, purpose: str = "minibatches") -> int:

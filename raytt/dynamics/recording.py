@@ -15,8 +15,8 @@ from torch import Tensor
 
 from raytt.dynamics.curves import Curves
 from raytt.dynamics.tangent import Tangent
-from raytt.losses import Loss
-from raytt.target import Target
+from raytt.task.losses import Loss
+from raytt.task.target import Target
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -34,8 +34,8 @@ training now and then, as the record of accuracy does at 15 to 20 %. (234 candid
 path, to 0.1 of the initial loss: for most the same step as with every record measured, 7 % later in the mean.)"""
 DIVERGENCE_RATIO = 1e6
 """A row whose loss exceeds this times its initial one has diverged: the same bound as for real training
-(`raytt.training`). It is generous because the linear model may come back from far when a schedule lowers the learning
-rate."""
+(`raytt.training.loop`). It is generous because the linear model may come back from far when a schedule lowers the
+learning rate."""
 
 _TINY = 1e-30
 """Stands for an initial loss of zero where a multiple of it is wanted."""

@@ -38,12 +38,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raytt.candidates import Candidate
 from raytt.dynamics.draws import path_seed
+from raytt.dynamics.kernel.statistics import statistics_of
 from raytt.dynamics.network import Batch, LinearNetwork
 from raytt.dynamics.recording import Measurements, Recorder
-from raytt.kernel.statistics import statistics_of
-from raytt.losses import Loss
+from raytt.task.candidate import Candidate
+from raytt.task.losses import Loss
 
 TOLERANCE = 0.01
 """Second-order part of the loss's change over one step, ½ dfᵀ H df over the loss (mean over paths, worst candidate).

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raytt.candidates import Candidate
 from raytt.dynamics.network import Batch, Network
-from raytt.losses import Loss
+from raytt.task.candidate import Candidate
+from raytt.task.losses import Loss
 
 
 class Sgd:

@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raytt.candidates import Candidate
 from raytt.dynamics.adam import Preconditioner
 from raytt.dynamics.curves import Curves
 from raytt.dynamics.draws import bootstrap_weights, choose_subsets
+from raytt.dynamics.kernel.statistics import Statistics, statistics_of
 from raytt.dynamics.network import LinearNetwork, Network, linear_network
 from raytt.dynamics.recording import Recorder, measured_records, record_steps
 from raytt.dynamics.sde import simulate_sde
 from raytt.dynamics.tangent import Tangent
 from raytt.dynamics.walk import walk
-from raytt.kernel.statistics import Statistics, statistics_of
-from raytt.losses import Loss
-from raytt.minibatches import check_batch_size
-from raytt.target import Target
+from raytt.task.candidate import Candidate
+from raytt.task.losses import Loss
+from raytt.task.minibatches import check_batch_size
+from raytt.task.target import Target
 
 Method = Literal["sgd", "sde"]
 

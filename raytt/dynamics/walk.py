@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raytt.candidates import Candidate
 from raytt.dynamics.adam import AdamW, Preconditioner
 from raytt.dynamics.between import Between
 from raytt.dynamics.draws import path_seed
 from raytt.dynamics.network import Batch, Network
 from raytt.dynamics.recording import Measurements, Recorder
 from raytt.dynamics.sgd import Sgd
-from raytt.losses import Loss
-from raytt.minibatches import minibatches
+from raytt.task.candidate import Candidate
+from raytt.task.losses import Loss
+from raytt.task.minibatches import minibatches
 
 CHUNK = 256
 """Steps whose minibatches and learning rates are made at a time."""

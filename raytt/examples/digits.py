@@ -16,9 +16,9 @@ from ray import tune
 from torch import Tensor, nn
 
 from raytt.examples._extras import fresh_linear, nesterov_for_high_momentum, require
-from raytt.minibatches import permutation
-from raytt.target import Target
-from raytt.task import Task
+from raytt.task.minibatches import permutation
+from raytt.task.target import Target
+from raytt.task.task import Task
 
 NUM_CLASSES = 10
 IMAGE_SIZE = 32

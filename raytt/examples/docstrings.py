@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from raytt.errors import InputError
 from raytt.examples._extras import fresh_linear, nesterov_for_high_momentum, require
-from raytt.minibatches import permutation
-from raytt.target import Target
-from raytt.task import Task
+from raytt.task.minibatches import permutation
+from raytt.task.target import Target
+from raytt.task.task import Task
 
 PACKAGES = ("asyncio", "email", "importlib", "logging", "unittest", "xml")
 """The classes: packages with enough docstrings in every Python from 3.11 on."""

@@ -1,4 +1,4 @@
-"""What one training step computes and moves; `raytt.pricing.count` counts it."""
+"""What one training step computes and moves; `raytt.training.step_work` counts it."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from raytt.model import PreparedModel
-from raytt.task import Inputs
+from raytt.task.task import Inputs
+from raytt.training.model import PreparedModel
 
 
 def take(inputs: Inputs, sample: int) -> Inputs:

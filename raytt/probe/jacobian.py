@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from raytt.errors import InputError
-from raytt.model import PreparedModel
 from raytt.probe.capture import Capture
 from raytt.probe.generic import gradient, single_outputs
 from raytt.probe.layers.use import Budget, Emit, Layout, Site, Use, parts
 from raytt.probe.sketch import Sketch
-from raytt.task import Inputs
+from raytt.task.task import Inputs
+from raytt.training.model import PreparedModel
 
 _ALONE = 128
 """Repeats of a layer's weights from which, on a processor, the output gradients of a group of outputs are not copied
@@ -31,7 +31,7 @@ into one tensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ProbePlan:
     """Which route each parameter takes, and where the samples are in each use; made once per network by `make_plan`."""
 
     num_samples: int
@@ -61,7 +61,7 @@ class Rows:
 def jacobian_rows(
     network: PreparedModel,
     inputs: Inputs,
-    plan: Plan,
+    plan: ProbePlan,
     sketch: Sketch,
     budget: Budget,
     *,
@@ -117,7 +117,7 @@ class _Sketched:
         self.sketch.accumulate_outer(self.buffer[samples, outputs], name, start, left, right)
 
 
-def watch(network: PreparedModel, inputs: Inputs, plan: Plan) -> tuple[Tensor, list[Use], set[str]]:
+def watch(network: PreparedModel, inputs: Inputs, plan: ProbePlan) -> tuple[Tensor, list[Use], set[str]]:
     """A forward pass: outputs with their graph, the uses on the fast route, and parameters that must leave it now.
 
     A parameter leaves it for this micro-batch if the network uses it in another way than when the plan was made.

@@ -3,7 +3,7 @@
 Notation: C classes, k outputs probed per sample, y its class, p its softmax.
 
 At the pre-trained weights nothing is known of a sample but y: its own output is probed and k − 1 drawn from the others
-without replacement, each of which stands for (C − 1)/(k − 1) (`raytt.sampled_loss`).
+without replacement, each of which stands for (C − 1)/(k − 1) (`raytt.task.sampled_loss`).
 
 That alone is biased. An output that stands for m classes is moved m times as strongly by the sample's own gradient as
 each of the m would be, so that losses fall too fast: along an SGD path with C = 120 by 23 % of the steps at the median
@@ -31,11 +31,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raytt.losses import CrossEntropy, Loss, check_labels
-from raytt.minibatches import permutation
-from raytt.model import PreparedModel
-from raytt.sampled_loss import SampledCrossEntropy
-from raytt.task import Inputs
+from raytt.task.losses import CrossEntropy, Loss, check_labels
+from raytt.task.minibatches import permutation
+from raytt.task.sampled_loss import SampledCrossEntropy
+from raytt.task.task import Inputs
+from raytt.training.model import PreparedModel
 
 Index = NDArray[np.int64]
 

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from raytt.errors import InputError
-from raytt.model import PreparedModel
 from raytt.probe.capture import Capture
 from raytt.probe.generic import gradient, single_outputs
-from raytt.probe.jacobian import Plan, contract, keep, watch
+from raytt.probe.jacobian import ProbePlan, contract, keep, watch
 from raytt.probe.layers.embedding import EmbeddingUse
 from raytt.probe.layers.use import Budget, Layout, Site, Use
 from raytt.probe.sketch import CountSketch
-from raytt.task import Inputs
+from raytt.task.task import Inputs
+from raytt.training.model import PreparedModel
 
 _CHECK_DIM = 1024
 """Gradients are compared in a sketch of this dimension: two that differ have equal sketches with negligible chance."""
@@ -41,7 +41,7 @@ def micro_batch_size(network: PreparedModel, inputs: Inputs, most: int, budget: 
     return -(-most // -(-most // min(fit, most)))
 
 
-def make_plan(network: PreparedModel, inputs: Inputs, num_samples: int, budget: Budget) -> Plan:
+def make_plan(network: PreparedModel, inputs: Inputs, num_samples: int, budget: Budget) -> ProbePlan:
     """The routes for micro-batches of this size, checked on one of them.
 
     Args:
@@ -73,7 +73,9 @@ def make_plan(network: PreparedModel, inputs: Inputs, num_samples: int, budget: 
     return _verify(network, inputs, plan, reference, check, budget)
 
 
-def smaller_plan(network: PreparedModel, inputs: Inputs, plan: Plan, num_samples: int, budget: Budget) -> Plan:
+def smaller_plan(
+    network: PreparedModel, inputs: Inputs, plan: ProbePlan, num_samples: int, budget: Budget
+) -> ProbePlan:
     """The same routes for smaller micro-batches: axes of samples do not depend on their number. Checked like new ones.
 
     Args:
@@ -149,7 +151,7 @@ def _check_coupling(outputs: Tensor, singles: Mapping[int, Tensor], chosen: list
         )
 
 
-def _lay_out(capture: Capture, alone: Mapping[Site, Use], outputs: Tensor, num_samples: int) -> Plan:
+def _lay_out(capture: Capture, alone: Mapping[Site, Use], outputs: Tensor, num_samples: int) -> ProbePlan:
     layouts: dict[Site, Layout] = {}
     spread: set[Site] = set()
     generic = {name: f"used by {function}" for name, function in capture.opaque.items()}
@@ -165,7 +167,7 @@ def _lay_out(capture: Capture, alone: Mapping[Site, Use], outputs: Tensor, num_s
         else:
             for segment in use.segments:
                 generic.setdefault(segment.name, f"{use.kind} does not keep samples apart")
-    return Plan(
+    return ProbePlan(
         num_samples=num_samples,
         num_outputs=outputs.shape[1],
         layouts=layouts,
@@ -211,7 +213,7 @@ def _touched(uses: list[Use], outputs: Tensor) -> dict[Site, Tensor]:
     return {use.site: grad != 0 for use, grad in zip(uses, grads, strict=True) if grad is not None}
 
 
-def _try_spread(network: PreparedModel, inputs: Inputs, plan: Plan, outputs: Tensor) -> Plan:
+def _try_spread(network: PreparedModel, inputs: Inputs, plan: ProbePlan, outputs: Tensor) -> ProbePlan:
     """The plan if the network gives the same outputs with shared results repeated per sample, else one without that."""
     names = {site[1].rpartition("+")[0] for site in plan.spread}
     try:
@@ -275,11 +277,11 @@ class _PerParameter:
 def _verify(
     network: PreparedModel,
     inputs: Inputs,
-    plan: Plan,
+    plan: ProbePlan,
     reference: Mapping[int, Mapping[str, Tensor]],
     check: CountSketch,
     budget: Budget,
-) -> Plan:
+) -> ProbePlan:
     outputs, uses, missed = watch(network, inputs, plan)
     generic = {**plan.generic, **dict.fromkeys(missed - set(plan.generic), "used differently from pass to pass")}
     dtype = torch.promote_types(outputs.dtype, torch.float32)

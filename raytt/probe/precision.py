@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from raytt.errors import InputError
-from raytt.model import PreparedModel
 from raytt.probe.jacobian import Rows
 from raytt.probe.layers.use import widen
 from raytt.probe.settings import Precision
-from raytt.task import Inputs
+from raytt.task.task import Inputs
+from raytt.training.model import PreparedModel
 
 
 def in_precision(network: PreparedModel, precision: Precision, device: str | torch.device) -> PreparedModel:

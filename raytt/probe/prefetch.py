@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from raytt.data import to_device
 from raytt.probe.reading import Batch, Cut
+from raytt.training.datasets import to_device
 
 
 class Feed:

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raytt.data import load_batch, open_dataset
 from raytt.errors import InputError
-from raytt.task import Inputs, Task
+from raytt.task.task import Inputs, Task
+from raytt.training.datasets import load_batch, open_dataset
 
 Batch = tuple[Inputs, Tensor]
 """Inputs and targets."""

@@ -13,22 +13,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raytt.data import to_device
 from raytt.errors import InputError
-from raytt.losses import as_loss
-from raytt.model import PreparedModel, prepare_model
-from raytt.probe.jacobian import Plan, Rows, jacobian_rows
+from raytt.probe.jacobian import ProbePlan, Rows, jacobian_rows
 from raytt.probe.memory import Fitting, Portion
 from raytt.probe.outputs import FewOutputs, attach, few_outputs
 from raytt.probe.plan import check_alone, make_plan, micro_batch_size, smaller_plan
 from raytt.probe.precision import in_precision, plain_convolutions, rounding_note
 from raytt.probe.prefetch import Feed
 from raytt.probe.reading import Cut, Reader
-from raytt.probe.reference import unflatten
 from raytt.probe.settings import ProbeSettings
 from raytt.probe.shard import Shard
 from raytt.probe.sketch import CountSketch, ScaledSketches, Sketch, project
-from raytt.task import Inputs, Task
+from raytt.task.losses import as_loss
+from raytt.task.task import Inputs, Task
+from raytt.training.datasets import to_device
+from raytt.training.model import PreparedModel, prepare_model
+from raytt.training.reference_run import unflatten
 
 Index = NDArray[np.int64]
 Positions = Sequence[int] | Index
@@ -307,7 +307,7 @@ class ProbeWorker:
         inputs, labels = self._read("train", self._first, None, Cut(0, count, count))
         return to_device(inputs, self._settings.device), labels
 
-    def _choose_routes(self, portion: Portion) -> Plan:
+    def _choose_routes(self, portion: Portion) -> ProbePlan:
         seen = self._first[: max(2, portion.num_samples)]
         inputs, labels = self._first_inputs(len(seen))
         with torch.no_grad():
@@ -322,7 +322,7 @@ class ProbeWorker:
             check_alone(self._network, inputs, outputs)
         return plan
 
-    def _plan_for(self, portion: Portion, inputs: Inputs) -> Plan:
+    def _plan_for(self, portion: Portion, inputs: Inputs) -> ProbePlan:
         size = portion.num_samples
         if size not in self._plans:
             self._plans[size] = smaller_plan(self._network, inputs, self._plan, size, portion.budget)

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from raytt.finished import Validated
-from raytt.forecast import Status
-from raytt.kernel.spectrum import Spectrum
-from raytt.kernel.statistics import Statistics
-from raytt.ranking import Entry
-from raytt.reference_check import ReferenceCheck
+from raytt.dynamics.kernel.spectrum import Spectrum
+from raytt.dynamics.kernel.statistics import Statistics
+from raytt.forecast.forecast import Status
+from raytt.forecast.reference_check import ReferenceCheck
+from raytt.forecast.trust import EDGE_SHARE
 from raytt.report.plots import short
 from raytt.report.svg import Axis, Figure, power
-from raytt.report.terminal import human_steps
-from raytt.trust import EDGE_SHARE
+from raytt.report.words import human_steps
+from raytt.results.entry import Entry
+from raytt.results.finished_run import Validated
 
 LEAST_SPAN = 3.0
 """Real and predicted steps are drawn on axes that reach at least this factor from their middle."""

@@ -11,15 +11,17 @@ from typing import Any
 
 from markupsafe import Markup
 
-from raytt.decisions import Decision
 from raytt.errors import InputError
-from raytt.finished import FinishedRun
-from raytt.importance import importances
 from raytt.pricing.catalog import warn_of_age
-from raytt.ranking import Ranking
-from raytt.report import budget, diagnostics, plots, trust
+from raytt.report import diagnostics, plots
+from raytt.report import money as budget
+from raytt.report import reasons as trust
+from raytt.report.importance import importances
 from raytt.report.rows import SIGNS, asset, environment, headline, names_of, row_of
-from raytt.report.terminal import human_seconds, human_usd, shared_by_all
+from raytt.report.words import human_seconds, human_usd, shared_by_all
+from raytt.results.decisions import Decision
+from raytt.results.finished_run import FinishedRun
+from raytt.results.ranking import Ranking
 
 SHOWN = 5
 """Candidates whose curves are drawn unless others are asked for."""

@@ -11,13 +11,14 @@ from itertools import pairwise
 import numpy as np
 from markupsafe import Markup
 
-from raytt.bands import Band
-from raytt.decisions import Decision, Plan
-from raytt.forecast import Status
-from raytt.ranking import Entry, Ranking
-from raytt.report.budget import interval, place
+from raytt.forecast.curve_bands import Band
+from raytt.forecast.forecast import Status
+from raytt.report.money import interval, place
 from raytt.report.svg import Axis, Figure, Point
-from raytt.report.terminal import human_seconds, human_steps, human_usd
+from raytt.report.words import human_seconds, human_steps, human_usd
+from raytt.results.decisions import Decision, TrainingPlan
+from raytt.results.entry import Entry
+from raytt.results.ranking import Ranking
 
 COLOURS = 6
 """Colours that can be told apart; classes ``c0`` to ``c5`` of the page's style."""
@@ -47,7 +48,7 @@ def curves(ranking: Ranking, shown: Sequence[Curve], quantity: str) -> Markup | 
     Args:
         ranking: For the target.
         shown: Candidates, at most `COLOURS`.
-        quantity: One of `raytt.bands.QUANTITIES`.
+        quantity: One of `raytt.forecast.curve_bands.QUANTITIES`.
     """
     there = [curve for curve in shown if quantity in curve.band.curves]
     if not there:
@@ -147,7 +148,7 @@ def tradeoff_machines(decision: Decision) -> list[str]:
     return list(dict.fromkeys(place(plan) for plan in _drawn(decision)))
 
 
-def _drawn(decision: Decision) -> list[Plan]:
+def _drawn(decision: Decision) -> list[TrainingPlan]:
     return [plan for plan in decision.plans if plan.seconds > 0.0 and plan.usd]
 
 
@@ -170,7 +171,7 @@ def _ring(figure: Figure, decision: Decision) -> None:
             )
 
 
-def _staircase(front: Sequence[Plan]) -> list[Point]:
+def _staircase(front: Sequence[TrainingPlan]) -> list[Point]:
     points: list[Point] = []
     for plan in front:
         if points:

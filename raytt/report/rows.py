@@ -8,11 +8,12 @@ from importlib.resources import files
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from raytt.forecast import Status
-from raytt.ranking import Entry, Ranking
-from raytt.report import budget
+from raytt.forecast.forecast import Status
+from raytt.report import money as budget
 from raytt.report.plots import short
-from raytt.report.terminal import differences, human_seconds, human_steps, human_usd
+from raytt.report.words import differences, human_seconds, human_steps, human_usd
+from raytt.results.entry import Entry
+from raytt.results.ranking import Ranking
 
 SIGNS = {
     Status.REACHED: "✓",
@@ -25,7 +26,7 @@ SIGNS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class TableRow:
     """A line of the ranking, in words, with the numbers to sort by."""
 
     rank: int
@@ -105,7 +106,7 @@ def names_of(ranking: Ranking) -> dict[int, str]:
     return {entry.rank: text for entry, text in zip(ranking.entries, texts, strict=True)}
 
 
-def row_of(entry: Entry, name: str) -> Row:
+def row_of(entry: Entry, name: str) -> TableRow:
     """A line of the ranking."""
     forecast, quote = entry.forecast, entry.quote
     accuracy = forecast.accuracy if forecast.val_accuracy is None else forecast.val_accuracy
@@ -114,7 +115,7 @@ def row_of(entry: Entry, name: str) -> Row:
         high = "" if forecast.high is None else f" – {human_steps(forecast.high)}"
         interval = f"{'≥ ' if forecast.high is None else ''}{human_steps(forecast.low)}{high}"
     beyond = "–" if forecast.status is Status.UNSTABLE else f"> {human_steps(entry.budget)}"
-    return Row(
+    return TableRow(
         rank=entry.rank,
         name=name,
         status=forecast.status,

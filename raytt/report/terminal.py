@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raytt.candidates import Candidate
-from raytt.forecast import Status
-from raytt.ranking import Entry, Ranking
+from raytt.forecast.forecast import Status
+from raytt.report.money import render_money
+from raytt.report.words import as_text, human_seconds, human_steps, human_usd, settings_of, shared_by_all, two_digits
+from raytt.results.entry import Entry
+from raytt.results.ranking import Ranking
 
 MOST_ROWS = 60
 """Rows of the table; what lies beyond is in the JSON file and the data frame."""
@@ -45,9 +44,6 @@ _PATH_CAVEAT = (
 
 def render(ranking: Ranking) -> RenderableType:
     """Table, the run's own cost, what it replaced, prices and decisions, statuses explained, notes."""
-    # It writes numbers as this module does.
-    from raytt.report.budget import render_money
-
     parts: list[RenderableType] = [_title(ranking), _table(ranking)]
     if len(ranking.entries) > MOST_ROWS:
         hidden = len(ranking.entries) - MOST_ROWS
@@ -63,9 +59,7 @@ def render(ranking: Ranking) -> RenderableType:
 
 def plain(ranking: Ranking, *, width: int = 120) -> str:
     """The same without colours."""
-    out = io.StringIO()
-    Console(file=out, width=width, color_system=None, force_terminal=False, legacy_windows=False).print(render(ranking))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    return as_text(render(ranking), width=width)
 
 
 def _doubts(ranking: Ranking) -> list[str]:
@@ -75,26 +69,6 @@ def _doubts(ranking: Ranking) -> list[str]:
         for words in entry.forecast.doubts:
             by_words.setdefault(words, []).append(entry.rank)
     return [f"# {', '.join(map(str, ranks))}: {words}." for words, ranks in by_words.items()]
-
-
-def human_seconds(seconds: float) -> str:
-    """A duration in the unit that suits it: ``0.4 s``, ``45 s``, ``3.2 min``, ``1.4 h``, ``2.1 d``."""
-    for unit, size, upto in (("s", 1.0, 119.5), ("min", 60.0, 119.5), ("h", 3600.0, 47.5)):
-        if seconds / size < upto:
-            return f"{_digits(seconds / size)} {unit}"
-    return f"{_digits(seconds / 86400.0)} d"
-
-
-def human_usd(usd: float) -> str:
-    """An amount of dollars to the cent, below ten cents to a tenth of a cent."""
-    if 0.0 < usd < 0.001:
-        return "<$0.001"
-    return f"${usd:.3f}" if 0.0 < usd < 0.1 else f"${usd:,.2f}"
-
-
-def human_steps(steps: float) -> str:
-    """A whole number of steps; thousands are set apart from 10,000 on."""
-    return f"{steps:,.0f}" if steps >= 9999.5 else f"{steps:.0f}"
 
 
 def _title(ranking: Ranking) -> Text:
@@ -132,28 +106,6 @@ def _table(ranking: Ranking) -> Table:
     return table
 
 
-@dataclass(frozen=True)
-class _Pieces:
-    """Pieces of text in columns on one line; where it is too short, those that are not empty on as few as they need."""
-
-    pieces: tuple[str, ...]
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(max(map(len, self.pieces), default=0), len("  ".join(self.pieces)))
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = ["  ".join(self.pieces)]
-        if len(lines[0]) > options.max_width:
-            lines = [""]
-            for piece in (piece.rstrip() for piece in self.pieces if piece.strip()):
-                longer = f"{lines[-1]}  {piece}" if lines[-1] else piece
-                if len(longer) <= options.max_width:
-                    lines[-1] = longer
-                else:
-                    lines.append(piece)
-        yield Text("\n".join(lines), overflow="fold")
-
-
 def _numbers(entry: Entry) -> tuple[str, str, str, str]:
     forecast = entry.forecast
     if forecast.steps is None:
@@ -167,57 +119,13 @@ def _numbers(entry: Entry) -> tuple[str, str, str, str]:
     return (
         human_steps(forecast.steps),
         interval,
-        _or_dash(entry.epochs, _digits),
+        _or_dash(entry.epochs, two_digits),
         _or_dash(entry.seconds, human_seconds),
     )
 
 
 def _or_dash(value: float | None, write: Callable[[float], str]) -> str:
     return "–" if value is None else write(value)
-
-
-def settings_of(candidates: Sequence[Candidate]) -> list[_Pieces]:
-    """What differs between the candidates, in aligned pieces."""
-    columns = [column for column in _columns(candidates) if len(set(column)) > 1]
-    widths = [max(map(len, column)) for column in columns]
-    return [
-        _Pieces(tuple(column[i].ljust(width) for column, width in zip(columns, widths, strict=True)))
-        for i in range(len(candidates))
-    ]
-
-
-def shared_by_all(candidates: Sequence[Candidate]) -> str:
-    """What all candidates have in common, defaults left out."""
-    return ", ".join(column[0] for column in _columns(candidates) if len(set(column)) == 1 and column[0])
-
-
-# Every aspect of a configuration, written for the reader; empty where it is off.
-_ASPECTS: tuple[Callable[[Candidate], str], ...] = (
-    lambda c: c.optimizer,
-    lambda c: f"lr {c.lr:.3g}",
-    lambda c: f"batch {c.batch_size}",
-    lambda c: f"{'nesterov' if c.nesterov else 'momentum'} {c.momentum:.3g}" if c.momentum else "",
-    lambda c: f"decay {c.weight_decay:.3g}" if c.weight_decay else "",
-    lambda c: f"betas {c.betas[0]:g} {c.betas[1]:g}" if c.betas != (0.9, 0.999) else "",
-    lambda c: f"eps {c.eps:.3g}" if c.eps != 1e-8 else "",
-    lambda c: f"clip {c.max_grad_norm:.3g}" if c.max_grad_norm is not None else "",
-    lambda c: f"step {c.step_size}×{c.gamma:.3g}" if c.schedule == "step" else c.schedule,
-    lambda c: f"warm-up {c.warmup_steps}" if c.warmup_steps else "",
-    lambda c: f"{c.max_epochs:.3g} epochs" if c.max_epochs is not None else "",
-    lambda c: f"{c.max_steps} steps" if c.max_steps is not None else "",
-)
-
-
-def _columns(candidates: Sequence[Candidate]) -> Iterator[list[str]]:
-    for write in _ASPECTS:
-        yield [write(candidate) for candidate in candidates]
-
-
-def differences(candidates: Sequence[Candidate]) -> list[str]:
-    """What tells each candidate from the others, in words; everything about a single one."""
-    columns = list(_columns(candidates))
-    differing = [column for column in columns if len(set(column)) > 1] or columns
-    return [", ".join(column[i] for column in differing if column[i]) for i in range(len(candidates))]
 
 
 def _own_cost(ranking: Ranking) -> Iterator[Text]:
@@ -230,7 +138,7 @@ def _own_cost(ranking: Ranking) -> Iterator[Text]:
     if saving is None:
         yield Text(f"{replaced}{note}.")
     elif saving >= 1.0:
-        yield Text.assemble(f"{replaced}{note}: ", (f"{_digits(saving)} times as long", "bold"), ".")
+        yield Text.assemble(f"{replaced}{note}: ", (f"{two_digits(saving)} times as long", "bold"), ".")
     else:
         yield Text.assemble(f"{replaced}{note}: ", (f"less than ranking them ({saving:.2g} of it)", "bold"), ".")
 
@@ -239,10 +147,3 @@ def _bullet(note: str) -> RenderableType:
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_row("•", Text(note))
     return grid
-
-
-def _digits(value: float) -> str:
-    """Two digits, or all before the decimal point."""
-    if value >= 9.95:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 0.995 else f"{value:.2g}"

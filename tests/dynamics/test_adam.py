@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from linear_problems import FrozenBackbone, draws, frozen_backbone
 
-from raytt.candidates import Candidate
 from raytt.dynamics.adam import AdamW, Preconditioner
 from raytt.dynamics.network import CoordinateNetwork
 from raytt.dynamics.path import PathNetwork
 from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Samples, Tangent
-from raytt.losses import CrossEntropy, SquaredError
+from raytt.task.candidate import Candidate
+from raytt.task.losses import CrossEntropy, SquaredError
+from tests.support.linear_problems import FrozenBackbone, draws, frozen_backbone
 
 STEPS = 60
 EPS = 1e4

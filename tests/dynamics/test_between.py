@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from linear_problems import frozen_backbone, squared_problem
 
-from raytt.candidates import Candidate
 from raytt.dynamics.between import Between
 from raytt.dynamics.recording import DIVERGENCE_RATIO, Measurements, Recorder, measured_records, record_steps
 from raytt.dynamics.simulate import simulate
-from raytt.losses import CrossEntropy, SquaredError
-from raytt.target import Target
+from raytt.task.candidate import Candidate
+from raytt.task.losses import CrossEntropy, SquaredError
+from raytt.task.target import Target
+from tests.support.linear_problems import frozen_backbone, squared_problem
 
 
 def measured(losses: list[float]) -> Measurements:

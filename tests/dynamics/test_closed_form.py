@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg
-from linear_problems import gram, squared_problem
 
 from raytt.dynamics.closed_form import flow_factors, heavy_ball_factors, mean_loss, step_factors
-from raytt.kernel.spectrum import Spectrum, spectrum_from_gram
+from raytt.dynamics.kernel.spectrum import Spectrum, spectrum_from_gram
+from tests.support.linear_problems import gram, squared_problem
 
 
 @pytest.fixture(params=[30, 5], ids=["all reachable", "part unreachable"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from raytt.dynamics.draws import bootstrap_weights, path_seed
-from raytt.minibatches import minibatches
+from raytt.task.minibatches import minibatches
 
 
 def test_seeds_differ_by_seed_path_and_purpose() -> None:

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from linear_problems import frozen_backbone, squared_problem
 from torch import Tensor, nn
 
-from raytt.candidates import Candidate
 from raytt.dynamics.draws import path_seed
 from raytt.dynamics.network import CoordinateNetwork
 from raytt.dynamics.path import GROWS_FOR, PathNetwork
 from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Samples, Tangent
-from raytt.losses import CrossEntropy
-from raytt.minibatches import minibatches
+from raytt.task.candidate import Candidate
+from raytt.task.losses import CrossEntropy
+from raytt.task.minibatches import minibatches
+from tests.support.linear_problems import frozen_backbone, squared_problem
 
 CANDIDATES = [
     Candidate(lr=0.05, batch_size=16),

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from linear_problems import frozen_backbone, squared_problem
 
 from raytt.dynamics.recording import DIVERGENCE_RATIO, SPACING, Measurements, Recorder, record_steps
 from raytt.errors import InputError
-from raytt.losses import CrossEntropy, SquaredError
-from raytt.target import Target
+from raytt.task.losses import CrossEntropy, SquaredError
+from raytt.task.target import Target
+from tests.support.linear_problems import frozen_backbone, squared_problem
 
 
 def measured(*losses: float, resampled: tuple[float, ...] | None = None) -> Measurements:

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from linear_problems import frozen_backbone, gram, squared_problem
 
-from raytt.candidates import Candidate
 from raytt.dynamics.closed_form import flow_factors, heavy_ball_factors, mean_loss, step_factors
 from raytt.dynamics.curves import Curves
+from raytt.dynamics.kernel.spectrum import Spectrum, spectrum_from_gram
+from raytt.dynamics.kernel.statistics import statistics_of
 from raytt.dynamics.network import CoordinateNetwork, GramNetwork
 from raytt.dynamics.recording import Recorder
 from raytt.dynamics.sde import Clock, heun_step, increment, simulate_sde
 from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Tangent
-from raytt.kernel.spectrum import Spectrum, spectrum_from_gram
-from raytt.kernel.statistics import statistics_of
-from raytt.losses import CrossEntropy, SquaredError
+from raytt.task.candidate import Candidate
+from raytt.task.losses import CrossEntropy, SquaredError
+from tests.support.linear_problems import frozen_backbone, gram, squared_problem
 
 ACCURACY = 0.01
 """Of adaptive steps without noise: what the docstring of `raytt.dynamics.sde.TOLERANCE` promises, rounded up."""

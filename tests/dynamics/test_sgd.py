@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from linear_problems import FrozenBackbone, draws, frozen_backbone, squared_problem
 from torch.optim import lr_scheduler
 
-from raytt.candidates import Candidate
 from raytt.dynamics import network
 from raytt.dynamics.draws import bootstrap_weights
 from raytt.dynamics.recording import measured_records
 from raytt.dynamics.simulate import simulate
-from raytt.losses import CrossEntropy, SquaredError
-from raytt.target import Target
+from raytt.task.candidate import Candidate
+from raytt.task.losses import CrossEntropy, SquaredError
+from raytt.task.target import Target
+from tests.support.linear_problems import FrozenBackbone, draws, frozen_backbone, squared_problem
 
 STEPS = 200
 WARMUP = 15

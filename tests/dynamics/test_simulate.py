@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from linear_problems import frozen_backbone, squared_problem
 
-from raytt.candidates import Candidate
 from raytt.dynamics.draws import choose_subsets
 from raytt.dynamics.network import CoordinateNetwork, GramNetwork, linear_network
 from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Samples, Tangent
 from raytt.errors import InputError
-from raytt.losses import CrossEntropy, CustomLoss, SquaredError
-from raytt.target import Target
+from raytt.task.candidate import Candidate
+from raytt.task.losses import CrossEntropy, CustomLoss, SquaredError
+from raytt.task.target import Target
+from tests.support.linear_problems import frozen_backbone, squared_problem
 
 OPTIONS = {"num_paths": 2, "seed": 0, "target": None}
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from raytt.candidates import Candidate
-from raytt.data import load_batch, open_dataset
 from raytt.errors import InputError
 from raytt.examples import digits
-from raytt.model import prepare_model, weights_fingerprint
-from raytt.training import train
+from raytt.task.candidate import Candidate
+from raytt.training.datasets import load_batch, open_dataset
+from raytt.training.loop import train
+from raytt.training.model import prepare_model, weights_fingerprint
 
 pytest.importorskip("efficientnet_lite_pytorch")
 pytest.importorskip("sklearn")

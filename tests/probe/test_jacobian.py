@@ -6,17 +6,17 @@ import hypothesis
 import pytest
 import torch
 from hypothesis import strategies
-from probe_networks import CASES
-from probe_reference import naive_jacobian, network, randomized, shapes
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raytt.errors import InputError
-from raytt.model import PreparedModel
 from raytt.probe.jacobian import jacobian_rows
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan
 from raytt.probe.sketch import CountSketch, IdentitySketch
+from raytt.training.model import PreparedModel
+from tests.support.probe_networks import CASES
+from tests.support.probe_reference import naive_jacobian, network, randomized, shapes
 
 N = 4
 EXACT = 1e-10

@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from probe_devices import FULL, INDEX, MIB, SETTINGS, SmallDevice, a_worker, assert_close
-from probe_networks import CASES
-from probe_reference import naive_jacobian, network, randomized, shapes
 from torch import Tensor, nn
 
 import raytt.probe.plan
@@ -23,6 +20,9 @@ from raytt.probe.layers.use import Budget
 from raytt.probe.memory import Fitting, Portion
 from raytt.probe.plan import make_plan, smaller_plan
 from raytt.probe.sketch import IdentitySketch
+from tests.support.probe_devices import FULL, INDEX, MIB, SETTINGS, SmallDevice, a_worker, assert_close
+from tests.support.probe_networks import CASES
+from tests.support.probe_reference import naive_jacobian, network, randomized, shapes
 
 
 def test_portions_get_smaller_in_turn() -> None:

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from probe_reference import randomized
 from torch import Tensor, nn
 
 from raytt.errors import InputError
-from raytt.losses import CrossEntropy, SquaredError
 from raytt.probe.outputs import FewOutputs, few_outputs, loss_on_few
 from raytt.probe.settings import ProbeSettings
 from raytt.probe.shard import Shard
 from raytt.probe.worker import Point, ProbeWorker
-from raytt.task import Task
+from raytt.task.losses import CrossEntropy, SquaredError
+from raytt.task.task import Task
+from tests.support.probe_reference import randomized
 
 C, K, NUM = 40, 16, 20
 SETTINGS = ProbeSettings(proj_dim=64, proj_seed=4, block_size=6, max_outputs=K)

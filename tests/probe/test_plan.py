@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from probe_networks import CASES
-from probe_reference import naive_jacobian, network, randomized, shapes
 from torch import Tensor, nn
 
 from raytt.errors import InputError
@@ -18,6 +16,8 @@ from raytt.probe.layers.linear import LinearUse
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan, micro_batch_size
 from raytt.probe.sketch import IdentitySketch
+from tests.support.probe_networks import CASES
+from tests.support.probe_reference import naive_jacobian, network, randomized, shapes
 
 N = 4
 BUDGET = Budget(max_bytes=1 << 20)

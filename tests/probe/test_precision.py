@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from probe_networks import CASES
-from probe_reference import naive_jacobian, network, randomized, shapes
 from torch import Tensor, nn
 
 from raytt.errors import InputError
-from raytt.model import PreparedModel
 from raytt.probe.jacobian import jacobian_rows, watch
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan
@@ -21,7 +18,10 @@ from raytt.probe.precision import in_precision, plain_convolutions
 from raytt.probe.settings import ProbeSettings
 from raytt.probe.sketch import CountSketch, IdentitySketch, project
 from raytt.probe.worker import ProbeWorker
-from raytt.task import Task
+from raytt.task.task import Task
+from raytt.training.model import PreparedModel
+from tests.support.probe_networks import CASES
+from tests.support.probe_reference import naive_jacobian, network, randomized, shapes
 
 N = 4
 BUDGET = Budget(max_bytes=1 << 20)

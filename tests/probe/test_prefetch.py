@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from probe_devices import INDEX, SmallDevice, a_worker
 from torch import Tensor
 
 import raytt.probe.prefetch
@@ -17,6 +16,7 @@ import raytt.probe.worker
 from raytt.errors import InputError
 from raytt.probe.prefetch import Feed
 from raytt.probe.reading import Batch, Cut
+from tests.support.probe_devices import INDEX, SmallDevice, a_worker
 
 FIRST, SECOND, THIRD = Cut(0, 2, 2), Cut(2, 4, 2), Cut(4, 5, 2)
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from probe_reference import MiniLM, naive_jacobian, network, real_efficientnet
 from torch import Tensor
 
-from raytt.model import PreparedModel
 from raytt.probe.jacobian import jacobian_rows
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan
 from raytt.probe.sketch import CountSketch
+from raytt.training.model import PreparedModel
+from tests.support.probe_reference import MiniLM, naive_jacobian, network, real_efficientnet
 
 SKETCH = CountSketch(512, 0)
 BUDGET = Budget(max_bytes=1 << 26)

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from probe_networks import CASES
-from probe_reference import naive_jacobian, network, randomized
 from torch import Tensor, nn
 
 from raytt.errors import InputError
-from raytt.model import prepare_model
 from raytt.probe.settings import ProbeSettings
 from raytt.probe.shard import Shard
 from raytt.probe.sketch import CountSketch, project
 from raytt.probe.worker import ProbeWorker
-from raytt.task import Task
+from raytt.task.task import Task
+from raytt.training.model import prepare_model
+from tests.support.probe_networks import CASES
+from tests.support.probe_reference import naive_jacobian, network, randomized
 
 NUM = 23
 SETTINGS = ProbeSettings(proj_dim=32, proj_seed=4, block_size=5)

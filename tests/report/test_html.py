@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import EXAMPLES, example_ranking
-from run_directory import CHECKS, PRICES, REFERENCES, VALIDATION, priced_ranking, validation_of, write_run
 
-from raytt.candidates import Candidate
 from raytt.errors import InputError
-from raytt.finished import load_run
-from raytt.forecast import Forecast, Status
+from raytt.forecast.forecast import Forecast, Status
+from raytt.forecast.reference_check import ReferenceCheck
 from raytt.pricing.terms import Terms
-from raytt.reference_check import ReferenceCheck
 from raytt.report.html import report
 from raytt.report.plots import short_usd
+from raytt.results.finished_run import load_run
+from raytt.task.candidate import Candidate
+from tests.support.fakes import EXAMPLES, example_ranking
+from tests.support.run_directory import CHECKS, PRICES, REFERENCES, VALIDATION, priced_ranking, validation_of, write_run
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 EVIL = "</td><script>alert('x')</script>\"><img src=https://evil.example/x.png onerror=alert(1)>"

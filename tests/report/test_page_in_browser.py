@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, Browser
-from run_directory import REFERENCES, VALIDATION, priced_ranking, write_run
 
-from raytt.finished import load_run
 from raytt.report.html import report
+from raytt.results.finished_run import load_run
+from tests.support.browser import CHROMIUM, Browser
+from tests.support.run_directory import REFERENCES, VALIDATION, priced_ranking, write_run
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 

@@ -3,12 +3,13 @@ from __future__ import annotations
 import io
 
 import pytest
-from fakes import EXAMPLES, example_ranking
 from rich.console import Console
 
-from raytt.candidates import Candidate
-from raytt.forecast import Forecast, Status
-from raytt.report.terminal import MOST_ROWS, human_seconds, human_steps, human_usd, plain, render
+from raytt.forecast.forecast import Forecast, Status
+from raytt.report.terminal import MOST_ROWS, plain, render
+from raytt.report.words import human_seconds, human_steps, human_usd
+from raytt.task.candidate import Candidate
+from tests.support.fakes import EXAMPLES, example_ranking
 
 
 def row_of(text: str, beginning: str) -> str:

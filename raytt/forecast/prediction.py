@@ -1,0 +1,183 @@
+"""Simulated learning curves of all candidates, and the forecasts that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from raytt.dynamics.curves import CandidateCurves
+from raytt.dynamics.kernel.spectrum import Spectrum
+from raytt.dynamics.kernel.statistics import Statistics
+from raytt.forecast.control_variate import Correction
+from raytt.forecast.curve_bands import Band, band_of
+from raytt.forecast.forecast import Forecast, forecast, reaches, spread_of_paths
+from raytt.forecast.reference_check import ReferenceCheck, ReferenceCurve
+from raytt.forecast.screening import ON_ONE_PATH, WITHIN, shared_variances
+from raytt.forecast.trust import PathTrust
+from raytt.pricing.machine import Timing
+from raytt.pricing.step_time import StepTime
+from raytt.probe.worker import ProbeFacts
+from raytt.task.candidate import Candidate
+from raytt.task.target import Target
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """Simulated curves of all candidates, and all that a forecast needs besides."""
+
+    budgets: Mapping[Candidate, int]
+    """Steps each candidate may take."""
+    rows: Mapping[Candidate, CandidateCurves]
+    """Their curves."""
+    quiet: Mapping[Candidate, CandidateCurves]
+    """Curves without minibatch noise, of those for which it was in doubt whether noise is to blame."""
+    num_paths: int
+    """P, of candidates that are worth it (`raytt.forecast.screening`); others were simulated on one."""
+    num_samples: int
+    """N."""
+    num_samples_full: int
+    """N_full."""
+    facts: ProbeFacts
+    """What the network is."""
+    statistics: Statistics
+    """Of gradient and curvature at the pre-trained weights."""
+    spectrum: Spectrum
+    """Of Θ/N there."""
+    made_from: str
+    """Fingerprint of the tangent at the pre-trained weights."""
+    step_times: Mapping[int, StepTime]
+    """By batch size."""
+    timing: Timing
+    """The same with the work of a step, from which times on other machines follow."""
+    work_notes: tuple[str, ...]
+    """What the user must know of that."""
+    reference_notes: tuple[str, ...]
+    """What the user must know of the reference runs' data."""
+    references: tuple[ReferenceCurve, ...]
+    """Reference runs."""
+    trust: Mapping[str, PathTrust]
+    """By optimizer family with a reference run."""
+    corrections: Mapping[str, Correction]
+    """By optimizer family with a reference run."""
+    reference_rows: Mapping[str, CandidateCurves]
+    """Simulations of the reference runs, by family."""
+
+    def bands(self) -> dict[Candidate, Band]:
+        """The curves in brief, at corrected steps."""
+        found = {}
+        for c, budget in self.budgets.items():
+            band = band_of(self.rows[c].curves, self.rows[c].number, budget=budget)
+            correction = self._correction(c)
+            if correction is not None:
+                band = replace(band, steps=correction.apply(band.steps, band.curves["train_loss"][1:2]))
+            found[c] = band
+        return found
+
+    @property
+    def screened_out(self) -> list[Candidate]:
+        """Candidates that were simulated on one path because they cost much more than the cheapest."""
+        return [c for c, row in self.rows.items() if row.curves.train_loss.shape[1] < self.num_paths]
+
+    @property
+    def screening_notes(self) -> tuple[str, ...]:
+        """What the user must know of that."""
+        out = len(self.screened_out)
+        if not out:
+            return ()
+        return (
+            f"{out} of {len(self.rows)} candidates cost more than {WITHIN:g} times the cheapest: simulated on one "
+            f"sample path instead of {self.num_paths}; the noise in their intervals is that of candidates like them.",
+        )
+
+    def forecasts(self, target: Target, *, corrected: bool = True) -> dict[Candidate, Forecast]:
+        """What happens to each candidate.
+
+        Args:
+            target: The event; simulations have gone on to the target they were made for.
+            corrected: Whether the reference run's own error is taken out.
+        """
+        out = set(self.screened_out)
+        corrections = {c: self._correction(c) for c in self.budgets} if corrected else {}
+        variances: dict[Candidate, float] = {}
+        if out:
+            spreads = {
+                c: spread_of_paths(
+                    self.rows[c].curves,
+                    self.rows[c].number,
+                    target=target,
+                    budget=budget,
+                    steps_per_epoch=self.num_samples_full / c.batch_size,
+                    correction=corrections.get(c),
+                )
+                for c, budget in self.budgets.items()
+                if c not in out
+            }
+            variances = shared_variances(spreads, out)
+        return {
+            c: self._forecast(c, target, corrections.get(c), variances.get(c), on_one_path=c in out)
+            for c in self.budgets
+        }
+
+    def _correction(self, candidate: Candidate) -> Correction | None:
+        family = candidate.optimizer
+        found = self.corrections.get(family)
+        if found is None or not self.trust[family].features_move:
+            return found
+        return found.of(candidate, next(r.candidate for r in self.references if r.optimizer == family))
+
+    def _forecast(
+        self,
+        candidate: Candidate,
+        target: Target,
+        correction: Correction | None,
+        path_variance: float | None,
+        *,
+        on_one_path: bool,
+    ) -> Forecast:
+        c, budget, statistics = candidate, self.budgets[candidate], self.statistics
+        row, quiet = self.rows[c], self.quiet.get(c)
+        found = forecast(
+            row.curves,
+            row.number,
+            target=target,
+            budget=budget,
+            num_samples=self.num_samples,
+            num_samples_full=self.num_samples_full,
+            candidate=c,
+            stability_share=statistics.stability_share(c.lr, c.momentum, nesterov=c.nesterov),
+            full_batch_reaches=None
+            if quiet is None
+            else reaches(
+                quiet.curves,
+                quiet.number,
+                target=target,
+                budget=budget,
+                steps_per_epoch=self.num_samples_full / c.batch_size,
+            ),
+            correction=correction,
+            trust=self.trust.get(c.optimizer),
+            path_variance=path_variance,
+        )
+        if not (on_one_path and found.reaches):
+            return found
+        return replace(found, doubts=(*found.doubts, ON_ONE_PATH))
+
+
+def reference_checks(found: Prediction) -> tuple[ReferenceCheck, ...]:
+    """Each reference run beside its simulation."""
+    checks = []
+    for reference in found.references:
+        row = found.reference_rows[reference.optimizer]
+        simulated = row.curves.steps <= row.curves.steps_done[row.number]
+        checks.append(
+            ReferenceCheck.measure(
+                reference.candidate,
+                steps=reference.steps,
+                losses=reference.losses,
+                simulated_steps=row.curves.steps[simulated],
+                simulated=row.curves.train_loss[row.number][:, simulated],
+                wasted_steps=reference.wasted_steps,
+                stopped=reference.stopped,
+            )
+        )
+    return tuple(checks)

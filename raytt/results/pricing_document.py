@@ -1,0 +1,104 @@
+"""Step times, machines and terms as JSON and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from raytt.pricing.catalog import Offer
+from raytt.pricing.machine import Timing
+from raytt.pricing.step_time import StepTime
+from raytt.pricing.terms import OwnTime, Terms
+from raytt.pricing.work import StepWork
+from raytt.results.decisions import Decision, TrainingPlan
+
+
+def timing_to_json(timing: Timing) -> dict[str, Any]:
+    """Plain numbers, strings and None."""
+    return {
+        "timed": [asdict(timing.timed[b]) for b in sorted(timing.timed)],
+        "work": [asdict(timing.work[b]) for b in sorted(timing.work)],
+    }
+
+
+def timing_from_json(data: Mapping[str, Any]) -> Timing:
+    """What `timing_to_json` wrote; nothing is known where it is missing."""
+    return Timing(
+        timed={time["batch_size"]: StepTime(**time) for time in data.get("timed", ())},
+        work={work["batch_size"]: StepWork(**work) for work in data.get("work", ())},
+    )
+
+
+def terms_to_json(terms: Terms) -> dict[str, Any]:
+    """Plain numbers, strings and None."""
+    lists = {"offers", "gpus", "efficiency", "own_times"}
+    return {k: list(v) if k in lists and v is not None else v for k, v in asdict(terms).items()}
+
+
+def terms_from_json(data: Mapping[str, Any]) -> Terms:
+    """What `terms_to_json` wrote; the default terms where it is missing."""
+    given = dict(data)
+    if given.get("efficiency") is not None:
+        given["efficiency"] = tuple(given["efficiency"])
+    return Terms(
+        **given
+        | {
+            "offers": tuple(Offer(**offer) for offer in given.get("offers", ())),
+            "own_times": tuple(OwnTime(**time) for time in given.get("own_times", ())),
+            "gpus": tuple(given.get("gpus", (1,))),
+        }
+    )
+
+
+def decision_to_json(decision: Decision) -> dict[str, Any]:
+    """The answer as plain numbers, strings and None; no number is NaN or infinite."""
+    return {
+        "terms": terms_to_json(decision.terms),
+        "fits": decision.fits,
+        "cheapest": None if decision.cheapest is None else _plan(decision.cheapest, decision.terms),
+        "fastest": None if decision.fastest is None else _plan(decision.fastest, decision.terms),
+        "pareto_front": [_plan(plan, decision.terms) for plan in decision.front],
+        "plans": [_plan(plan, decision.terms) for plan in decision.plans],
+        "tries": decision.tries,
+        "tries_usd": decision.tries_usd,
+        "tries_seconds": decision.tries_seconds,
+        "remedies": [
+            {
+                "deadline": remedy.deadline,
+                "budget_usd": remedy.budget_usd,
+                "plan": _plan(remedy.plan, decision.terms),
+            }
+            for remedy in decision.remedies
+        ],
+        "notes": list(decision.notes),
+    }
+
+
+def _plan(plan: TrainingPlan, terms: Terms) -> dict[str, Any]:
+    machine = plan.machine
+    time = machine.step_times[plan.entry.candidate.batch_size]
+    return {
+        "rank": plan.entry.rank,
+        "config": plan.entry.candidate.config(),
+        "status": plan.entry.forecast.status.value,
+        "machine": machine.name,
+        "gpus": machine.gpus,
+        "instances": machine.instances,
+        "usd_per_hour": machine.usd_per_hour,
+        "price_as_of": machine.as_of,
+        "seconds": plan.quote.seconds,
+        "seconds_low": plan.quote.low,
+        "seconds_high": plan.quote.high,
+        "usd": plan.quote.usd,
+        "seconds_per_step": time.seconds,
+        "seconds_per_step_low": time.low,
+        "seconds_per_step_high": time.high,
+        "step_source": time.source,
+        "probability_by_deadline": None
+        if terms.deadline is None
+        else plan.probability(plan.bound(deadline=terms.deadline)),
+        "probability_within_budget": None
+        if terms.budget_usd is None or plan.usd is None
+        else plan.probability(plan.bound(budget_usd=terms.budget_usd)),
+    }

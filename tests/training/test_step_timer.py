@@ -1,0 +1,109 @@
+"""Timing takes real steps, all parts of them, and leaves the weights alone. Bounds come from sleeps, not from speed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from raytt.errors import InputError
+from raytt.pricing.step_time import StepTime
+from raytt.task.candidate import Candidate
+from raytt.task.task import Task
+from raytt.training.step_timer import time_steps
+
+X = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+Y = torch.zeros(10, dtype=torch.int64)
+DELAY = 0.01
+
+
+class Items:
+    """A map-style data set that counts and, if asked, delays each access."""
+
+    def __init__(self, delay: float = 0.0) -> None:
+        self.delay = delay
+        self.fetched = 0
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        self.fetched += 1
+        time.sleep(self.delay)
+        return X[position], Y[position]
+
+
+def slow_forward(model: nn.Module, inputs: Tensor) -> Tensor:
+    time.sleep(DELAY)
+    return model(inputs)
+
+
+def slow_collate(items: list[Any]) -> tuple[Tensor, Tensor]:
+    time.sleep(DELAY)
+    return torch.stack([x for x, _ in items]), torch.stack([y for _, y in items])
+
+
+def make_task(data: Any = (X, Y), **options: Any) -> Task:
+    return Task(name="t", model=lambda: nn.Linear(3, 2), data=data, **options)
+
+
+def test_takes_the_steps_asked_for() -> None:
+    items = Items()
+    found = time_steps(make_task(items), 4, warmup=3, repeats=5)
+    assert items.fetched == (3 + 5) * 4
+    assert found.batch_size == 4
+    assert 0 < found.low <= found.seconds <= found.high
+    assert found.source.startswith("median of 5 timed steps on cpu with ")
+
+
+@pytest.mark.parametrize(
+    ("task", "least"),
+    [
+        (make_task(forward=slow_forward), DELAY),
+        (make_task(Items(), collate=slow_collate), DELAY),
+        (make_task(Items(DELAY)), 4 * DELAY),
+    ],
+    ids=["forward", "collation", "loading"],
+)
+def test_every_part_of_a_step_counts(task: Task, least: float) -> None:
+    # A sleep lasts at least as long as asked.
+    assert time_steps(task, 4, warmup=0, repeats=2).low >= least
+
+
+def test_stops_when_its_time_is_up() -> None:
+    items = Items(DELAY)
+    found = time_steps(make_task(items), 4, warmup=1, repeats=50, max_seconds=0.0)
+    assert items.fetched == (1 + 1) * 4
+    assert "median of 1 " in found.source
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_weights_do_not_move(momentum: float) -> None:
+    net = nn.Linear(3, 2)
+    before = net.weight.detach().clone()
+    task = Task(name="t", model=lambda: net, data=(X, Y))
+    time_steps(task, Candidate(lr=1e9, momentum=momentum, weight_decay=1.0, batch_size=4), repeats=3)
+    assert torch.equal(net.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "options", "message"),
+    [
+        (11, {}, "batch_size is 11, but there are only 10"),
+        (4, {"repeats": 0}, "repeats=0 and warmup=2.*at least one step"),
+        (4, {"warmup": -1}, "warmup=-1"),
+    ],
+)
+def test_unusable_arguments(batch_size: int, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        time_steps(make_task(), batch_size, **options)
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.0, 0.0), (2.0, 1.0, 3.0), (1.0, 2.0, float("inf"))])
+def test_step_times_are_positive_and_ordered(values: tuple[float, float, float]) -> None:
+    low, median, high = values
+    with pytest.raises(ValueError, match="step time"):
+        StepTime(batch_size=1, seconds=median, low=low, high=high, source="")
