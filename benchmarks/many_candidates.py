@@ -33,7 +33,11 @@ def rank(folder: Path, count: int, *, screen: bool, fresh: bool) -> tuple[raytt.
         before = raytt.Ranking.load(folder / NAME / "ranking.json").phases["solve"]
         shutil.rmtree(folder / NAME / "curves")
     ranking = raytt.rank(
-        digits.task, digits.search_space, num_candidates=count, storage_path=folder, name=NAME, screen=screen
+        digits.task,
+        digits.search_space,
+        num_candidates=count,
+        estimator=raytt.EstimatorSettings(screen=screen),
+        run=raytt.RunSettings(storage_path=folder, name=NAME),
     )
     return ranking, ranking.phases["solve"] - before
 

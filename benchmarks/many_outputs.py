@@ -37,8 +37,8 @@ CANDIDATES = [
 
 def real_steps(candidate: Candidate, folder: Path) -> list[float]:
     """First steps of a real run at the thresholds, kept in the folder; +inf where it ends first."""
-    name = re.sub(r"[^a-z0-9.-]+", "-", f"{candidate.optimizer}-{candidate.lr:g}-b{candidate.batch_size}")
-    file = folder / f"real-{name}-m{candidate.momentum:g}.json"
+    name = re.sub(r"[^a-z0-9.-]+", "-", f"{candidate.optimizer.name}-{candidate.lr:g}-b{candidate.batch_size}")
+    file = folder / f"real-{name}-m{candidate.flat().get('momentum', 0.0):g}.json"
     if not file.exists():
         steps = candidate.max_steps or 0
         curve = train(
@@ -114,7 +114,7 @@ def main() -> None:
 def report(found: dict[int, dict[str, Any]], real: NDArray[Any] | None) -> tuple[str, list[dict[str, Any]]]:
     """Tables and figures."""
     exact = found[NUM_CLASSES]
-    families = [np.array([c.optimizer == family for c in CANDIDATES]) for family in ("sgd", "adamw")]
+    families = [np.array([c.optimizer.name == family for c in CANDIDATES]) for family in ("sgd", "adamw")]
     lines, figures = [], []
     for k, each in found.items():
         seconds = each["probe"] + each["tangents"]

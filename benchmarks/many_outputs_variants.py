@@ -28,8 +28,7 @@ from raytt.forecast.control_variate import first_crossings
 from raytt.probe.outputs import FewOutputs
 from raytt.store.arrow import Arrays, from_arrow
 from raytt.task.candidate import Candidate
-from raytt.task.losses import CrossEntropy, Loss
-from raytt.task.sampled_loss import SampledCrossEntropy
+from raytt.task.losses import CrossEntropy, Loss, SampledCrossEntropy
 from raytt.task.target import Target
 
 CANDIDATES = {

@@ -8,8 +8,8 @@ N is large, records weigh more than steps here, as they do in a ranking.
 * matrix products: the products that the steps and both records cannot do without, on random matrices of the same
   shapes, nothing else.
 * loop: each candidate simulated alone, by the same code.
-* torchsde 0.2.6 (if installed): the SDE of METHOD §3 in the same coordinates, Euler with one step of the solver per
-  optimizer step, all candidates in one batch, the noise as a product that never forms Σ^½ (its ``g_prod``).
+* torchsde 0.2.6 (if installed): the SDE of `raytt.dynamics.sde` in the same coordinates, Euler with one step of the
+  solver per optimizer step, all candidates in one batch, the noise as a product that never forms Σ^½ (``g_prod``).
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from benchmarks.report import table, write
 from raytt.dynamics.network import GramNetwork, LinearNetwork, Network, linear_network
 from raytt.dynamics.path import PathNetwork
-from raytt.dynamics.simulate import Method, simulate
+from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Samples, Tangent
+from raytt.settings.estimator import Method
 from raytt.task.candidate import Candidate
 from raytt.task.losses import CrossEntropy
 
@@ -146,7 +147,7 @@ class _Equation(nn.Module):
         super().__init__()
         self.rows = tangent.train.jacobian.flatten(0, 1)
         self.tangent = tangent
-        rates = [c.lr / (1.0 - c.momentum) for c in candidates]
+        rates = [c.effective_lr for c in candidates]
         self.rate = torch.tensor(rates).unsqueeze(1)
 
     def _residual(self, y: Tensor) -> Tensor:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.identity_sketch import IdentitySketch
 from benchmarks.report import table, write
 from raytt.examples import digits, docstrings
 from raytt.probe.jacobian import jacobian_rows
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan
-from raytt.probe.sketch import CountSketch, IdentitySketch
+from raytt.probe.sketch import CountSketch
 from raytt.task.task import Task
 from raytt.training.datasets import load_batch, open_dataset
 from raytt.training.model import prepare_model

@@ -16,13 +16,15 @@ import numpy as np
 import torch
 
 from benchmarks.report import table, write
-from raytt.dynamics.kernel.reduction import reduce_rows
-from raytt.dynamics.simulate import Method, simulate
+from raytt.dynamics.kernel.gram import gram_tile
+from raytt.dynamics.kernel.reduction import coordinates_from_gram
+from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Samples, Tangent
 from raytt.examples import digits
 from raytt.forecast.forecast import forecast
 from raytt.probe.settings import ProbeSettings
 from raytt.probe.worker import ProbeWorker
+from raytt.settings.estimator import Method
 from raytt.task.candidate import Candidate
 from raytt.task.losses import CrossEntropy
 from raytt.task.target import Target
@@ -48,7 +50,8 @@ def tangent_of_head() -> Tangent:
     """The tangent of the first samples, in float32."""
     index = np.arange(SAMPLES)
     shard = ProbeWorker(TASK, ProbeSettings(proj_dim=16384), index).probe(index)
-    rows, _ = reduce_rows(shard.rows)
+    coordinates, _ = coordinates_from_gram(gram_tile(shard.rows, shard.rows))
+    rows = coordinates.reshape(*shard.rows.shape[:-1], -1)
     samples = Samples(
         outputs=torch.tensor(shard.outputs),
         jacobian=torch.tensor(rows, dtype=torch.float32),

@@ -54,9 +54,8 @@ def main() -> None:
                     configs,
                     target=ratio,
                     seed=1,
-                    reference_steps=0,
-                    storage_path=folder,
-                    name="record",
+                    estimator=raytt.EstimatorSettings(reference_steps=0),
+                    run=raytt.RunSettings(storage_path=folder, name="record"),
                 )
                 listed = ranking.to_json()["candidates"]
                 predicted[ratio] = {json.dumps(c["config"], sort_keys=True): c for c in listed}

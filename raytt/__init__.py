@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from raytt.results.entry import Entry
     from raytt.results.ranking import Ranking
     from raytt.results.validation import Validation
+    from raytt.settings.cluster import ClusterSettings
+    from raytt.settings.estimator import EstimatorSettings
+    from raytt.settings.run import RunSettings
     from raytt.task.candidate import Candidate
     from raytt.task.losses import CrossEntropy, CustomLoss, Loss, SquaredError
     from raytt.task.target import Target
@@ -19,15 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Candidate",
+    "ClusterSettings",
     "CrossEntropy",
     "CustomLoss",
     "Entry",
+    "EstimatorSettings",
     "Forecast",
     "InputError",
     "Loss",
     "Ranking",
     "RayttError",
     "ResourceError",
+    "RunSettings",
     "SquaredError",
     "Status",
     "StoreError",
@@ -47,6 +53,9 @@ _HOMES = {
     "raytt.task.losses": ("CrossEntropy", "CustomLoss", "Loss", "SquaredError"),
     "raytt.workflows.rank": ("rank",),
     "raytt.pricing.terms": ("Terms",),
+    "raytt.settings.cluster": ("ClusterSettings",),
+    "raytt.settings.estimator": ("EstimatorSettings",),
+    "raytt.settings.run": ("RunSettings",),
     "raytt.results.entry": ("Entry",),
     "raytt.results.ranking": ("Ranking",),
     "raytt.task.target": ("Target",),

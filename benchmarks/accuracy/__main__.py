@@ -1,8 +1,8 @@
 """Predictions against the record of real training: ``python -m benchmarks.accuracy [--tasks …] [--json FILE]``.
 
 Predicts every configuration of the record with raytt (along the reference run, with and without its correction; and
-training-free) and with the baselines, and prints for each task, optimizer and method the measures of METHOD §8 over all
-runs and thresholds. Nothing is trained but the reference runs; what is computed is kept under ``runs/accuracy``.
+training-free) and with the baselines, and prints for each task, optimizer and method the measures of `Measures` over
+all runs and thresholds. Nothing is trained but the reference runs; what is computed is kept under ``runs/accuracy``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import numpy as np
 from benchmarks.report import table, write
 from raytt.forecast.forecast import Forecast, Status
 from raytt.forecast.model_error import CALM
-from raytt.forecast.trust import EDGE, LOST
+from raytt.forecast.trust import LOST
 from raytt.task.candidate import Candidate
+from raytt.task.optimizers import Sgd
 
 from .baselines import fitted_reference, mean_eigenvalue, median_of_others, other_seeds, rescaled_reference
 from .measures import Measures, Pair, measure, percent
@@ -62,7 +63,7 @@ def predictions(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
     if prediction.num_samples < prediction.num_samples_full:
         lifted, _ = run_prediction(record_task, candidates, replace(setting, whole_set=True), folder)
         found["path, carried over to the whole set"] = forecasts(lifted, corrected=True)
-    sgd = [c for c in candidates if c.optimizer == "sgd"]
+    sgd = [c for c in candidates if c.optimizer.name == "sgd"]
     free = Setting(samples=setting.samples, proj_dim=setting.proj_dim, num_paths=setting.num_paths, reference_steps=0)
     found["training-free"] = forecasts(run_prediction(record_task, sgd, free, folder)[0], corrected=False)
     references = {r.optimizer: r for r in prediction.references}
@@ -73,21 +74,21 @@ def predictions(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
         real = [c[column] for c in crossings]
         for i, row in enumerate(rows):
             c = configuration(row)
-            reference = references[c.optimizer]
+            reference = references[c.optimizer.name]
             steps, losses = reference.steps.astype(np.float64), reference.losses
             answers: dict[str, Forecast | float | None] = {
                 method: by_ratio[ratio][c] for method, by_ratio in found.items() if c in by_ratio[ratio]
             }
             answers["rescaled reference"] = rescaled_reference(c, reference.candidate, steps, losses, ratio)
             answers["fitted reference"] = fitted_reference(c, reference.candidate, steps, losses, ratio)
-            if c.optimizer == "sgd":
+            if c.optimizer.name == "sgd":
                 answers["eigenvalue"] = mean_eigenvalue(c, eigenvalue, ratio)
             answers["median"] = median_of_others(real, i)
             if sum(other["config"] == row["config"] for other in rows) > 1:
                 answers["other seeds"] = other_seeds(real, [other["config"] for other in rows], i)
             for method, answer in answers.items():
                 pair = _pair(row, c, real[i], answer, prediction.step_times[c.batch_size].seconds)
-                groups.setdefault((c.optimizer, method, ratio), []).append((c, pair))
+                groups.setdefault((c.optimizer.name, method, ratio), []).append((c, pair))
     steps_seconds = least_step_seconds(rows)
     trained = sum(
         (row["steps"][-1] if not row["diverged"] else 0) * steps_seconds[configuration(row).batch_size]
@@ -111,7 +112,7 @@ def predictions(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
         "samples": prediction.num_samples,
         "samples_full": prediction.num_samples_full,
         "spread": _spread(rows),
-        "edges": {c: prediction.trust[c.optimizer].edge(c) for c in candidates},
+        "edges": {c: prediction.trust[c.optimizer.name].edge(c) for c in candidates},
     }
 
 
@@ -166,7 +167,7 @@ def _by_configuration(found: Sequence[tuple[Candidate, Pair]]) -> list[Pair]:
     ]
 
 
-EDGES = ((0.0, CALM), (CALM, EDGE), (EDGE, LOST), (LOST, math.inf))
+EDGES = ((0.0, CALM), (CALM, Sgd.trusted_share), (Sgd.trusted_share, LOST), (LOST, math.inf))
 """Ranges of the peak learning rate over the stability limit along the reference run, told apart by raytt."""
 
 

@@ -16,11 +16,6 @@ from raytt.task.candidate import Candidate
 Floats = NDArray[np.float64]
 
 
-def effective(candidate: Candidate) -> float:
-    """Learning rate at its peak over 1 − momentum."""
-    return candidate.lr / (1.0 - candidate.momentum)
-
-
 def rescaled_reference(
     candidate: Candidate, reference: Candidate, steps: Floats, losses: Floats, ratio: float
 ) -> float | None:
@@ -29,7 +24,7 @@ def rescaled_reference(
     Schedules are walked: the steps after which Σ schedule(t) is that of a constant rate.
     """
     found = float(first_crossings(steps, losses[None], np.array([ratio]))[0, 0])
-    return _walked(candidate, found * effective(reference) / effective(candidate)) if math.isfinite(found) else None
+    return _walked(candidate, found * reference.effective_lr / candidate.effective_lr) if math.isfinite(found) else None
 
 
 def fitted_reference(
@@ -64,12 +59,12 @@ def fitted_reference(
             continue
         if math.isfinite(answer) and (best is None or error < best[0]):
             best = (error, answer)
-    return None if best is None else _walked(candidate, best[1] * effective(reference) / effective(candidate))
+    return None if best is None else _walked(candidate, best[1] * reference.effective_lr / candidate.effective_lr)
 
 
 def mean_eigenvalue(candidate: Candidate, eigenvalue: float, ratio: float) -> float | None:
     """ln(1/ε) / (η · mean eigenvalue of Θ/N at the pre-trained weights)."""
-    return _walked(candidate, math.log(1.0 / ratio) / (effective(candidate) * eigenvalue)) if eigenvalue > 0 else None
+    return _walked(candidate, math.log(1.0 / ratio) / (candidate.effective_lr * eigenvalue)) if eigenvalue > 0 else None
 
 
 def median_of_others(real: Sequence[float], own: int) -> float | None:

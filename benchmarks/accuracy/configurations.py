@@ -60,6 +60,6 @@ def runs(record_task: RecordTask) -> list[Run]:
         steps = round(record_task.max_steps * min(2.0, max(1.0, 1.0 / effective)))
         scale = record_task.adamw_lr if fields.get("optimizer") == "adamw" else record_task.sgd_lr
         candidate = Candidate(lr=scale * relative, max_steps=steps, **fields)
-        seeds = max(seeds, record_task.adamw_seeds) if candidate.optimizer == "adamw" else seeds
+        seeds = max(seeds, record_task.adamw_seeds) if candidate.optimizer.name == "adamw" else seeds
         listed += [(seed, Run(candidate=candidate, seed=seed)) for seed in range(seeds)]
     return [run for _, run in sorted(listed, key=lambda pair: pair[0])]

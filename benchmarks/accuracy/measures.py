@@ -65,7 +65,7 @@ class Measures:
 
 
 def measure(pairs: Sequence[Pair]) -> Measures:
-    """All measures of METHOD §8 that a group of (run, threshold) pairs of one threshold or several allows."""
+    """All measures that a group of (run, threshold) pairs of one threshold or several allows (see `Measures`)."""
     reach = [p for p in pairs if math.isfinite(p.real)]
     never = [p for p in pairs if not math.isfinite(p.real)]
     errors = np.array([math.inf if p.predicted is None else abs(_log(p)) for p in reach])

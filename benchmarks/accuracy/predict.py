@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from raytt.cluster.plumbing.session import WorkerResources
-from raytt.cluster.plumbing.workers import Limits
 from raytt.forecast.forecast import Forecast
 from raytt.forecast.prediction import Prediction
-from raytt.probe.settings import MAX_OUTPUTS
+from raytt.settings.estimator import EstimatorSettings
+from raytt.settings.ranking import RankingSettings
 from raytt.store.run import Run
 from raytt.task.candidate import Candidate
 from raytt.task.target import Target
-from raytt.workflows.predict import predict, reporter_of
-from raytt.workflows.settings import RankPlan
+from raytt.workflows.plan import RankPlan
+from raytt.workflows.predict import predict
+from raytt.workflows.workspace import reporter_of
 
 from .measures import Pair
 from .tasks import RecordTask
@@ -44,7 +44,7 @@ class Setting:
     """Tangents on the reference run, besides the first."""
     whole_set: bool | None = None
     """Whether curves are carried over from the probed samples to the whole set; None: as raytt decides."""
-    max_outputs: int = MAX_OUTPUTS
+    max_outputs: int = EstimatorSettings.max_outputs
     """Outputs probed per sample, at most."""
     val_accuracy: float | None = None
     """Target of the simulations; None: the last of the loss ratios."""
@@ -53,7 +53,7 @@ class Setting:
         """For file names."""
         parts = [f"n{self.samples or 'all'}", f"r{self.proj_dim}", f"p{self.num_paths}", f"s{self.stop_ratio:g}"]
         parts += [] if self.reference_steps is None else [f"k{self.reference_steps}"]
-        parts += [] if self.max_outputs == MAX_OUTPUTS else [f"o{self.max_outputs}"]
+        parts += [] if self.max_outputs == EstimatorSettings.max_outputs else [f"o{self.max_outputs}"]
         parts += [] if self.num_waypoints is None else [f"w{self.num_waypoints}"]
         return "-".join(parts + ([] if self.val_accuracy is None else [f"v{self.val_accuracy:g}"]))
 
@@ -87,23 +87,17 @@ def run_prediction(
     """Predict all candidates; gives the prediction and the seconds of its phases."""
     plan = RankPlan(
         target=setting.target(),
-        seed=SEED,
-        proj_dim=setting.proj_dim,
-        samples=setting.samples,
-        num_workers=None,
-        limits=Limits(),
-        needed_workers=1,
-        worker=WorkerResources(),
-        custom_worker=False,
-        address=None,
-        max_epochs=20.0,
-        num_paths=setting.num_paths,
-        method="sgd",
-        reference_steps=setting.reference_steps,
+        ranking=RankingSettings(seed=SEED),
+        estimator=EstimatorSettings(
+            samples=setting.samples,
+            proj_dim=setting.proj_dim,
+            num_paths=setting.num_paths,
+            reference_steps=setting.reference_steps,
+            max_outputs=setting.max_outputs,
+        ),
         whole_set=setting.whole_set,
         stop_ratio=setting.stop_ratio,
         num_waypoints=setting.num_waypoints,
-        max_outputs=setting.max_outputs,
     )
     task = record_task.task
     run = Run.open(folder, f"{task.name}-{setting.label()}", task_name=task.name)

@@ -109,7 +109,7 @@ def main() -> None:
     done = {row["run"] for row in rows}
     wanted = [r for r in runs(record_task) if key(r) not in done]
     if arguments.optimizer is not None:
-        wanted = [r for r in wanted if r.candidate.optimizer == arguments.optimizer]
+        wanted = [r for r in wanted if r.candidate.optimizer.name == arguments.optimizer]
     for number, run in enumerate(wanted[: arguments.most], start=1):
         steps = run.candidate.max_steps
         assert steps is not None

@@ -39,7 +39,7 @@ def score(name: str, setting: Setting, folder: Path) -> tuple[dict[str, Measures
     for row in rows:
         c = configuration(row)
         for ratio, real in zip(THRESHOLDS, real_crossings(row), strict=True):
-            pairs.setdefault(c.optimizer, []).append(pair_of(row, real, by_ratio[ratio][c]))
+            pairs.setdefault(c.optimizer.name, []).append(pair_of(row, real, by_ratio[ratio][c]))
     return {optimizer: measure(found) for optimizer, found in pairs.items()}, sum(seconds.values())
 
 

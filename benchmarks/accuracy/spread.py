@@ -60,14 +60,14 @@ def misses(task: str, setting: Setting, folder: Path) -> list[Miss]:
     found = []
     for row in rows:
         c = configuration(row)
-        trust = prediction.trust[c.optimizer]
-        noise = relative_noise(c, references[c.optimizer]) if trust.features_move else 0.0
+        trust = prediction.trust[c.optimizer.name]
+        noise = relative_noise(c, references[c.optimizer.name]) if trust.features_move else 0.0
         for ratio, real in zip(THRESHOLDS, real_crossings(row), strict=True):
             steps = by_ratio[ratio][c].steps
             if steps is not None and math.isfinite(real):
                 error = math.log(max(real, 1.0) / max(steps, 1.0))
                 regime = trust.regime(c, ratio)
-                found.append(Miss(task=task, optimizer=c.optimizer, error=error, regime=regime, noise=noise))
+                found.append(Miss(task=task, optimizer=c.optimizer.name, error=error, regime=regime, noise=noise))
     return found
 
 

@@ -27,10 +27,10 @@ def score(name: str, setting: Setting, folder: Path) -> list[list[Any]]:
     for row in rows:
         c = configuration(row)
         f, real = found[c], real_arrival(row, goal)
-        pairs.setdefault(c.optimizer, []).append(pair_of(row, real, f))
+        pairs.setdefault(c.optimizer.name, []).append(pair_of(row, real, f))
         if f.steps is not None and np.isfinite(real):
             there = float(np.interp(f.steps, row["steps"], row["val_accuracy"]))
-            accuracies.setdefault(c.optimizer, []).append(abs(there - goal))
+            accuracies.setdefault(c.optimizer.name, []).append(abs(there - goal))
     lines = []
     for optimizer, some in sorted(pairs.items()):
         m = measure(some)

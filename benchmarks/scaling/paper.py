@@ -28,7 +28,7 @@ from raytt.examples import digits
 from raytt.pricing.hardware import accelerators
 from raytt.probe.settings import ProbeSettings
 from raytt.task.losses import as_loss
-from raytt.workflows.settings import NUM_WAYPOINTS
+from raytt.workflows.plan import NUM_WAYPOINTS
 
 FLOAT, DOUBLE = 4, 8
 """Bytes."""

@@ -29,6 +29,7 @@ from raytt.cluster.plumbing.session import WorkerResources, connect
 from raytt.cluster.plumbing.workers import Item, Workers
 from raytt.cluster.stages.probe import Block, compute
 from raytt.cluster.stages.prober import Receipt
+from raytt.settings.cluster import ClusterSettings
 from raytt.store.run import Arrays, Run
 
 NUM_GPUS = 64
@@ -83,7 +84,7 @@ def measure(counts: Sequence[int], *, shards: int, long: int, kib: int, repeats:
         session = stack.enter_context(connect())
         run = Run.open(stack.enter_context(tempfile.TemporaryDirectory()), "stub", task_name="stub")
         files = Files(session, run.storage)
-        resources = WorkerResources.parse(None, use_gpu=True)
+        resources = WorkerResources.of(ClusterSettings(use_gpu=True))
         spawn = partial(ray.remote(Stub).options(**resources.options()).remote, kib)
         workers = stack.enter_context(Workers(spawn, asked=resources))
         rates: list[dict[str, float]] = []

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from raytt.cli import options
+from raytt.cli.money import MoneyOptions
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -21,16 +22,11 @@ raytt budget runs/mine --catalog prices.csv --price mine:box --seconds-per-step 
 """
 
 
+@options.expanded
 def command(
+    *,
     run: options.RunPlace,
-    price: options.Price = None,
-    catalog: options.Catalog = None,
-    gpus: options.Gpus = None,
-    efficiency: options.Efficiency = None,
-    seconds_per_step: options.SecondsPerStep = None,
-    budget_usd: options.BudgetUsd = None,
-    deadline: options.Deadline = None,
-    confidence: options.Confidence = None,
+    money: MoneyOptions,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all plans here as JSON.", show_default=False)
     ] = None,
@@ -44,24 +40,13 @@ def command(
     from rich.console import Console
 
     from raytt.pricing.catalog import warn_of_age
-    from raytt.pricing.terms import Terms
     from raytt.report.money import full_decision, plain_decision
     from raytt.results.finished_run import load_ranking
     from raytt.results.pricing_document import decision_to_json
     from raytt.store.text_files import write_json
 
     ranking = load_ranking(run)
-    terms = Terms.of(
-        prices=price or (),
-        catalog=catalog,
-        gpus=gpus or (),
-        efficiency=efficiency,
-        seconds_per_step=seconds_per_step or (),
-        budget_usd=budget_usd,
-        deadline=deadline,
-        confidence=confidence,
-        base=ranking.terms,
-    )
+    terms = money.terms(base=ranking.terms)
     decision = ranking.decide(terms)
     stale = warn_of_age(terms.offers, datetime.now(UTC).date())
     decision = replace(decision, notes=(*decision.notes, *stale))

@@ -8,6 +8,10 @@ from typing import Annotated
 
 import typer
 
+from raytt.cli import options
+from raytt.settings.cluster import ClusterSettings
+from raytt.settings.run import RunSettings
+
 EXAMPLES = """
 [bold]Examples[/bold]
 
@@ -17,11 +21,11 @@ raytt doctor --address auto --storage-path s3://bucket/raytt
 """
 
 
+@options.expanded
 def command(
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster to look at. Default: Ray on this machine.", show_default=False)
-    ] = None,
-    storage_path: Annotated[str, typer.Option(help="Where run directories are to be kept.")] = "runs",
+    *,
+    cluster: Annotated[ClusterSettings, options.Pick(only=("address",))],
+    run: Annotated[RunSettings, options.Pick(only=("storage_path",))],
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the findings here as JSON.", show_default=False)
     ] = None,
@@ -36,7 +40,7 @@ def command(
     signs = {Verdict.GOOD: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.BAD: ("✗", "red")}
     console = Console()
     findings: list[Finding] = []
-    for finding in examine(address=address, storage_path=storage_path):
+    for finding in examine(address=cluster.address, storage_path=str(run.storage_path)):
         findings.append(finding)
         sign, colour = signs[finding.verdict]
         console.print(Text.assemble((f"{sign} {finding.what:<14}", colour), finding.found), soft_wrap=True)

@@ -7,6 +7,7 @@ import re
 import shlex
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raytt.cli import options
+from raytt.cli.money import MoneyOptions
 from raytt.errors import InputError
+from raytt.settings.cluster import ClusterSettings
+from raytt.settings.declaration import Settings
+from raytt.settings.estimator import EstimatorSettings
+from raytt.settings.ranking import RankingSettings
+from raytt.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from raytt.cluster.plumbing.jobs import Job
@@ -24,14 +32,21 @@ EXIT_INTERRUPTED = 130
 
 _RESULT = "raytt-ranking.json"
 _CLUSTER_RUNS = "~/raytt-runs"
-_EXAMPLE = """
+EXAMPLES = """
 [bold]Example[/bold]
 
 raytt submit my_task.py --address http://127.0.0.1:8265 --follow --candidates 200 --storage-path s3://bucket/raytt
 """
-_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-Address = Annotated[str, typer.Option(help="The cluster's dashboard: http://HEAD:8265.", show_default=False)]
+Address = Annotated[
+    str,
+    typer.Option(
+        help="The cluster's dashboard: http://HEAD:8265.",
+        # The variables that `ray job submit` takes it from, in its order.
+        envvar=["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"],
+        show_default=False,
+    ),
+]
 Follow = Annotated[bool, typer.Option("--follow", help="Show the job's log and wait for its ranking.")]
 JsonFile = Annotated[
     Path | None,
@@ -39,15 +54,10 @@ JsonFile = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(epilog=_EXAMPLE, context_settings=_PASS_ON)(submit)
-    app.command()(fetch)
-
-
+@options.expanded
 def submit(
-    context: typer.Context,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="As for `raytt rank`.", show_default=False)],
+    *,
+    task: options.TaskPlace,
     address: Address,
     follow: Follow = False,
     working_dir: Annotated[
@@ -72,11 +82,22 @@ def submit(
         int | None, typer.Option(min=0, help="Memory reserved for the driver, bytes.", show_default=False)
     ] = None,
     json_file: JsonFile = None,
+    target: options.TargetText = None,
+    ranking: RankingSettings,
+    estimator: EstimatorSettings,
+    cluster: Annotated[ClusterSettings, options.Pick(without=("address",))],
+    run: Annotated[RunSettings, options.Pick(defaults={"storage_path": _CLUSTER_RUNS})],
+    money: MoneyOptions,
 ) -> None:
-    """Rank as a job on a cluster: all options of `raytt rank` may be given as well."""
+    """Rank as a job on a cluster, with the options of `raytt rank`."""
+    if money.catalog is None:
+        # A catalog is read where the job runs.
+        money.terms()
     job = plan(
         task,
-        context.args,
+        run=run,
+        others=(ranking, estimator, cluster, money),
+        target=target,
         working_dir=working_dir,
         env=env or [],
         num_cpus=entrypoint_num_cpus,
@@ -108,8 +129,10 @@ def fetch(
 
 def plan(
     task: str,
-    rank_options: Sequence[str],
     *,
+    run: RunSettings,
+    others: Sequence[Settings] = (),
+    target: str | None = None,
     working_dir: Path | None = None,
     env: Sequence[str] = (),
     num_cpus: float | None = None,
@@ -118,52 +141,45 @@ def plan(
 ) -> Job:
     """The job that ranks a task.
 
+    Args:
+        task: As on the command line.
+        run: Where the run is kept on the cluster; one without a name gets one.
+        others: The other settings of `raytt rank`.
+        target: When training is done, as on the command line.
+        working_dir: Directory to upload; None: that of the task file.
+        env: Environment of the job, KEY=VALUE, or KEY with the value it has here.
+        num_cpus: CPUs reserved for the driver.
+        num_gpus: GPUs reserved for the driver.
+        memory: Memory reserved for the driver, bytes.
+
     Raises:
         InputError: If the task is not within the working directory, or an option makes no sense on a cluster.
-        UsageError (typer's): If `raytt rank` would not take the options.
     """
     from raytt.cluster.plumbing.jobs import Job
+    from raytt.task.target import Target
 
-    if task.startswith("-"):
-        raise InputError(f"TASK is {task!r}.", "Give the task before the options of `raytt rank`.")
-    context = _rank_context([task, *rank_options])
-    given = context.params
-    if given["json_file"] is not None or given["address"] is not None:
-        raise InputError("--json and --address are those of the submission.", "Give each once, for this machine.")
-    options = list(rank_options)
-    name = given["name"] or f"{_stem(task)}-{datetime.now():%Y%m%d-%H%M%S}"
-    if given["name"] is None:
-        options += ["--name", name]
-    storage = given["storage_path"]
-    source = context.get_parameter_source("storage_path")
-    if source is not None and source.name == "DEFAULT":
-        options += ["--storage-path", _CLUSTER_RUNS]
-    elif "://" not in storage and not storage.startswith(("/", "~")):
+    if target is not None:
+        Target.parse(target)
+    storage = str(run.storage_path)
+    if "://" not in storage and not storage.startswith(("/", "~")):
         raise InputError(
             f"--storage-path {storage} would lie in the job's temporary directory.",
             "Give a URI (s3://…, gs://…), or an absolute path on the cluster.",
         )
+    named = run if run.name else replace(run, name=f"{_stem(task)}-{datetime.now():%Y%m%d-%H%M%S}")
     folder, inside = _working_dir(task, working_dir)
-    rank = shlex.join(["python", "-m", "raytt", "rank", inside, *options, "--json", _RESULT])
+    arguments = [*([] if target is None else ["--target", target]), *options.arguments_of(*others, named)]
+    rank = shlex.join(["python", "-m", "raytt", "rank", inside, *arguments, "--json", _RESULT])
     return Job(
-        job_id=f"raytt-{name}-{uuid.uuid4().hex[:6]}",
+        job_id=f"raytt-{named.name}-{uuid.uuid4().hex[:6]}",
         entrypoint=f"{rank} && python -m raytt.cluster.plumbing.hand_over {_RESULT}",
         working_dir=folder,
         env_vars=_environment(env),
-        metadata={"raytt": version("raytt"), "run": name},
+        metadata={"raytt": version("raytt"), "run": str(named.name)},
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         memory=memory,
     )
-
-
-def _rank_context(arguments: list[str]) -> typer.Context:
-    """What `raytt rank` makes of its arguments: mistakes show here, not minutes later in a job's log."""
-    from raytt.cli.main import app
-
-    command = typer.main.get_command(app).commands["rank"]  # type: ignore[attr-defined]
-    context: typer.Context = command.make_context("rank", arguments)
-    return context
 
 
 def _working_dir(task: str, given: Path | None) -> tuple[str | None, str]:

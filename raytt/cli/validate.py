@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from raytt.cli import options
+from raytt.settings.cluster import ClusterSettings
+from raytt.settings.validation import ValidationSettings
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -18,20 +20,13 @@ raytt validate my_task.py runs/mine --top 1 --random 0 --use-gpu --json validati
 """
 
 
+@options.expanded
 def command(
+    *,
     task: Annotated[str, typer.Argument(help="The task that was ranked: a Python file or a dotted module.")],
     run: options.RunPlace,
-    top: Annotated[int, typer.Option(min=0, help="Candidates from the top of the ranking.")] = 3,
-    random: Annotated[int, typer.Option(min=0, help="Further candidates, drawn from the rest.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of that choice, and of the minibatches.")] = 0,
-    num_workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Trainings at a time. Default: as many as the cluster holds.", show_default=False),
-    ] = None,
-    use_gpu: Annotated[bool, typer.Option("--use-gpu", help="Give every training a GPU.")] = False,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster, as for rank. Default: this machine.", show_default=False)
-    ] = None,
+    choice: ValidationSettings,
+    cluster: ClusterSettings,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write the comparison here as JSON.", show_default=False),
@@ -47,12 +42,10 @@ def command(
     found = validate(
         load_task(task).task,
         run,
-        top=top,
-        random=random,
-        seed=seed,
-        num_workers=num_workers,
-        use_gpu=use_gpu,
-        address=address,
+        top=choice.top,
+        random=choice.random,
+        seed=choice.seed,
+        cluster=cluster,
     )
     console = Console()
     if console.is_terminal:

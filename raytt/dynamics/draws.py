@@ -1,4 +1,5 @@
-"""Seeds and draws of sample paths: functions of (seed, path) alone, so that all candidates meet the same luck.
+"""Seeds and draws of sample paths: functions of (seed, path) alone, the same for all candidates (common random
+numbers).
 
 Common random numbers make differences between candidates those of the candidates, not of the draws. Candidates of other
 batch sizes share them too: `raytt.task.minibatches` cuts one stream of samples into batches of any size.

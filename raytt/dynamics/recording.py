@@ -33,9 +33,12 @@ that dips below the target between two of them and climbs again has not arrived:
 training now and then, as the record of accuracy does at 15 to 20 %. (234 candidates of the digits example, B = 32, one
 path, to 0.1 of the initial loss: for most the same step as with every record measured, 7 % later in the mean.)"""
 DIVERGENCE_RATIO = 1e6
-"""A row whose loss exceeds this times its initial one has diverged: the same bound as for real training
-(`raytt.training.loop`). It is generous because the linear model may come back from far when a schedule lowers the
-learning rate."""
+"""A row whose loss exceeds this times its initial one has diverged, and is simulated no further.
+
+This is not the bound of real training, which is 100 (`raytt.training.loop.DIVERGENCE_RATIO`) and ends runs whose steps
+are expensive. A simulated step is cheap, and the linearized network can recover from a large loss, since its curvature
+under squared loss is the same wherever it is: a row above 100 times its initial loss still falls once a schedule lowers
+the learning rate. The bound only stops rows before their numbers overflow."""
 
 _TINY = 1e-30
 """Stands for an initial loss of zero where a multiple of it is wanted."""
@@ -159,7 +162,7 @@ class Recorder:
         """
         self.steps = steps
         self.measured = np.ones(len(steps), dtype=bool) if measured is None else measured
-        self._loss, self._target = loss, None if target is None or target.kind == "plateau" else target
+        self._loss, self._target = loss, None if target is None or target.settles else target
         self._train_targets = tangent.train.targets
         self._val_targets = None if tangent.validation is None else tangent.validation.targets
         outputs = tangent.train.outputs
@@ -246,13 +249,14 @@ class Recorder:
         """Whether rows are at the target, by their training loss or its resample."""
         assert self._target is not None
         return np.asarray(
-            self._target.reached(
+            self._target.distance(
                 train_loss=getattr(found, name),
                 initial_loss=self._curves[name][rows, paths, 0],
                 train_accuracy=found.train_accuracy,
                 val_loss=found.val_loss,
                 val_accuracy=found.val_accuracy,
             )
+            <= 0.0
         )
 
     def give_up(self, candidate: int, after: int) -> None:

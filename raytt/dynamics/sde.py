@@ -1,4 +1,7 @@
-"""Stochastic differential equation of SGD on the linearized network (METHOD §3), for many candidates and paths at once.
+"""Stochastic differential equation of SGD on the linearized network, for many candidates and paths at once.
+
+Predicting the steps of fine-tuning by such an equation on the network linearized at its pre-trained weights is due to
+Zancato et al. 2020 (arXiv 2008.12478).
 
 Notation: η_t learning rate of step t, μ momentum, λ weight decay, B batch size, N samples; effective learning rate
 η_t/(1 − μ); rescaled time τ(t) = Σ_{s<t} η_s/(1 − μ), interpolated between steps; ḡ(w) full-batch gradient, Σ(w)
@@ -42,8 +45,10 @@ from raytt.dynamics.draws import path_seed
 from raytt.dynamics.kernel.statistics import statistics_of
 from raytt.dynamics.network import Batch, LinearNetwork
 from raytt.dynamics.recording import Measurements, Recorder
+from raytt.dynamics.steppers import optimizers_of
 from raytt.task.candidate import Candidate
 from raytt.task.losses import Loss
+from raytt.task.optimizers import Sgd
 
 TOLERANCE = 0.01
 """Second-order part of the loss's change over one step, ½ dfᵀ H df over the loss (mean over paths, worst candidate).
@@ -72,7 +77,7 @@ class Clock:
     @classmethod
     def of(cls, candidate: Candidate, budget: int) -> Clock:
         """That of a candidate with a budget of T steps."""
-        rates = candidate.lr * candidate.lr_factors(budget) / (1.0 - candidate.momentum)
+        rates = candidate.optimizer.effective_lr(candidate.learning_rates(budget))
         tau = np.concatenate([[0.0], np.cumsum(rates)])
         variance = np.concatenate([[0.0], np.cumsum(np.square(rates))])
         # The last step overshoots the end of some candidates; its noise must not stop there.
@@ -104,7 +109,7 @@ class _Rows:
     def __init__(self, network: LinearNetwork, candidates: Sequence[Candidate], paths: int) -> None:
         self.candidates, self.paths = (x.reshape(-1) for x in np.indices((len(candidates), paths)))
         self.state = network.zeros(len(self.candidates))
-        decay = np.array([c.weight_decay for c in candidates])[self.candidates]
+        decay = np.array([o.weight_decay for o in optimizers_of(candidates, Sgd)])[self.candidates]
         self.decay = self.tensor(decay) if decay.any() else None
 
     def alpha(self, tau: float) -> Tensor | None:
@@ -212,7 +217,7 @@ def simulate_sde(
     Args:
         network: The linearized network; its floating type and device are those of the simulation.
         loss: Loss on outputs.
-        candidates: M candidates of equal batch size.
+        candidates: M candidates of optimizer sgd and equal batch size.
         budgets: Steps of each; schedules end there.
         recorder: Receives the curves.
         paths: P.

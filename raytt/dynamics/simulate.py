@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raytt.dynamics.adam import Preconditioner
 from raytt.dynamics.curves import Curves
 from raytt.dynamics.draws import bootstrap_weights, choose_subsets
 from raytt.dynamics.kernel.statistics import Statistics, statistics_of
 from raytt.dynamics.network import LinearNetwork, Network, linear_network
 from raytt.dynamics.recording import Recorder, measured_records, record_steps
 from raytt.dynamics.sde import simulate_sde
+from raytt.dynamics.steppers import Preconditioner
 from raytt.dynamics.tangent import Tangent
 from raytt.dynamics.walk import walk
+from raytt.settings.estimator import Method
 from raytt.task.candidate import Candidate
 from raytt.task.losses import Loss
 from raytt.task.minibatches import check_batch_size
 from raytt.task.target import Target
-
-Method = Literal["sgd", "sde"]
 
 
 def simulate(
@@ -61,7 +59,7 @@ def simulate(
             where a target (no plateau) says which of them matter, others are interpolated (`raytt.dynamics.between`).
         network: What is simulated: by default `linear_network` of this tangent; one that was made before (it may hold
             a Gram matrix that takes seconds), or a `PathNetwork` that begins at this tangent.
-        preconditioner: Of adamw, see `raytt.dynamics.adam`; None: it stands still.
+        preconditioner: Of an adaptive optimizer, see `raytt.dynamics.steppers`; None: it stands still.
         subset: n, samples that each path trains on, drawn anew for each; B ≤ n < N. None: all N. Only with ``"sgd"``
             and minibatches.
 
@@ -73,7 +71,7 @@ def simulate(
     """
     if not candidates or len(candidates) != len(budgets) or min(budgets) < 1 or num_paths < 1:
         raise ValueError(f"{len(candidates)} candidates, budgets {list(budgets)}, {num_paths} paths")
-    if len({(c.optimizer, c.batch_size) for c in candidates}) > 1:
+    if len({(c.optimizer.name, c.batch_size) for c in candidates}) > 1:
         raise ValueError("candidates of one simulation need one optimizer and one batch size")
     num_samples = tangent.train.outputs.shape[0]
     check_batch_size(num_samples if subset is None else subset, candidates[0].batch_size)
@@ -82,7 +80,7 @@ def simulate(
     paths = 1 if full_batch else num_paths
     steps = record_steps(budgets) if record_at is None else _steps(record_at, budgets)
     subsets = None if subset is None else choose_subsets(num_samples, subset, seed, paths)
-    sparse = record_at is None and target is not None and target.kind != "plateau" and method == "sgd"
+    sparse = record_at is None and target is not None and not target.settles and method == "sgd"
     recorder = Recorder(
         tangent=tangent,
         loss=loss,
@@ -139,8 +137,8 @@ def _members(subsets: Sequence[NDArray[np.int64]], num_samples: int) -> NDArray[
 
 def _stable_steps(candidate: Candidate, budget: int, statistics: Statistics) -> int:
     """Steps before the learning rate first exceeds the stability limit, which the continuous flow does not know."""
-    rates = candidate.lr * candidate.lr_factors(budget)
-    above = rates > statistics.stability_limit(candidate.momentum, nesterov=candidate.nesterov)
+    rates = candidate.learning_rates(budget)
+    above = rates > statistics.stability_limit(candidate.optimizer)
     return int(above.argmax()) if above.any() else budget
 
 

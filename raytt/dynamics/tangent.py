@@ -25,7 +25,7 @@ class Samples:
     targets: Tensor
     """y, shape (N,) int64 or (N, C) floating."""
     updates: Tensor | None = None
-    """What a residual is pulled back with where an optimizer is preconditioned (`raytt.dynamics.adam`), shape of
+    """What a residual is pulled back with where an optimizer is preconditioned (`raytt.dynamics.steppers`), shape of
     ``jacobian``; None: ``jacobian`` itself."""
 
     def __post_init__(self) -> None:

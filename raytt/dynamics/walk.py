@@ -8,19 +8,17 @@ in one batched product), and each row stops as soon as its own curve has arrived
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raytt.dynamics.adam import AdamW, Preconditioner
 from raytt.dynamics.between import Between
 from raytt.dynamics.draws import path_seed
 from raytt.dynamics.network import Batch, Network
 from raytt.dynamics.recording import Measurements, Recorder
-from raytt.dynamics.sgd import Sgd
+from raytt.dynamics.steppers import Preconditioner, Stepper, stepper_of
 from raytt.task.candidate import Candidate
 from raytt.task.losses import Loss
 from raytt.task.minibatches import minibatches
@@ -31,35 +29,6 @@ MEASURED_AT_ONCE = 1 << 24
 """Outputs of the training samples held at a time when rows are measured: 64 MiB in float32."""
 
 Ints = NDArray[np.int64]
-
-
-class Stepper(Protocol):
-    """An optimizer's state and update of M rows."""
-
-    state: Tensor
-    """Of the network, shape (M, width)."""
-
-    @property
-    def alpha(self) -> Tensor | None:
-        """α per row, shape (M,), or None where no row decays."""
-
-    def step(self, loss: Loss, batch: Batch, lr: Tensor) -> None:
-        """One optimizer step on a batch with learning rates ``lr`` (M, 1)."""
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with ``rows`` (positions among the current ones) only."""
-
-
-def stepper(network: Network, candidates: Sequence[Candidate], preconditioner: Preconditioner | None = None) -> Stepper:
-    """The optimizer of candidates that share it, at the pre-trained weights.
-
-    Raises:
-        ValueError: If they do not.
-    """
-    (optimizer,) = {c.optimizer for c in candidates}
-    if optimizer == "adamw":
-        return AdamW(network, candidates, preconditioner)
-    return Sgd(network, candidates)
 
 
 def walk(
@@ -86,18 +55,18 @@ def walk(
         paths: P; with ``full_batch`` all are alike.
         seed: Of the minibatches, see `raytt.dynamics.draws.path_seed`.
         full_batch: Whether each step takes the gradient of all N samples.
-        preconditioner: Of adamw, see `raytt.dynamics.adam`.
+        preconditioner: Of an adaptive optimizer, see `raytt.dynamics.steppers`.
         subsets: Positions of the samples that each path trains on; None: all.
     """
-    factors = [c.lr * c.lr_factors(budget) for c, budget in zip(candidates, budgets, strict=True)]
+    rates = [c.learning_rates(budget) for c, budget in zip(candidates, budgets, strict=True)]
     for path in range(paths):
         own = None if subsets is None else subsets[path]
         if full_batch:
             batches = _full_batches(network)
         else:
             batches = _minibatches(network, candidates[0].batch_size, seed, path, own)
-        block = stepper(network, candidates, preconditioner)
-        _walk(network, loss, block, np.asarray(budgets), factors, recorder, path, batches)
+        block = stepper_of(network, candidates, preconditioner)
+        _walk(network, loss, block, np.asarray(budgets), rates, recorder, path, batches)
 
 
 def _walk(

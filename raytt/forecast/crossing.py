@@ -1,4 +1,4 @@
-"""Where the curves of one candidate first meet a target: per sample path, between records.
+"""First crossing of the target by the curves of one candidate, per sample path, interpolated between records.
 
 Notation: P sample paths, K records at steps t_0 = 0 < … < t_{K−1}; w the patience of a plateau in steps.
 """
@@ -11,17 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytt.dynamics.curves import Curves
-from raytt.task.target import Target
+from raytt.task.target import TINY, Target
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-_TINY = 1e-300
-"""Stands for a loss of zero (or below, as a custom loss may have) where its logarithm is wanted."""
-_ROUNDING = 1e-6
-"""An accuracy this little below the target meets it: 0.95 in single precision is 0.94999999."""
 _WINDOW_POINTS = 16
-"""Points at which a curve is read in a quarter of its budget."""
+"""Points at which a curve is read in a quarter of its budget, for the mean over it: numerical resolution."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,8 +58,9 @@ class PathCurves:
 
     def crossings(self, target: Target, steps_per_epoch: float) -> Floats:
         """Step at which each path first meets the target, +inf where it does not up to ``end``; shape (P,)."""
-        if target.kind == "plateau":
-            found = _plateau(self, target.value, target.patience * steps_per_epoch)
+        if target.settles:
+            fall, window = target.value, target.patience * steps_per_epoch
+            found = np.array([_plateau(self.times, loss, fall, window) for loss in self._watched(target)])
         else:
             gap = self._gap(target)
             found = np.array([_first_descent(self.times, g) for g in gap])
@@ -81,14 +78,14 @@ class PathCurves:
     def peaks(self, until: Floats) -> Floats:
         """Highest loss of each path up to its own step ``until`` (P,) over its initial loss, shape (P,); ≥ 1."""
         before = np.where(self.times <= until[:, None], self.train_loss, 0.0).max(axis=1)
-        return np.asarray(before / np.maximum(self.train_loss[:, 0], _TINY))
+        return np.asarray(before / np.maximum(self.train_loss[:, 0], TINY))
 
     def loss_ratio(self, at: Floats) -> float:
         """Loss over its initial value at each path's own step ``at`` (P,), the median of those that are finite."""
         reached = np.isfinite(at)
         curves = self.train_loss[reached]
         now = [np.interp(t, self.times, loss) for t, loss in zip(at[reached], curves, strict=True)]
-        return float(np.median(np.asarray(now) / np.maximum(curves[:, 0], _TINY)))
+        return float(np.median(np.asarray(now) / np.maximum(curves[:, 0], TINY)))
 
     def late_gaps(self, target: Target) -> tuple[Floats, Floats]:
         """Mean distance to the target in the third and in the last quarter up to ``end``, both (P,); not for plateaus.
@@ -105,28 +102,35 @@ class PathCurves:
 
         return mean(0.5, 0.75), mean(0.75, 1.0)
 
+    def last_falls(self, target: Target, window: float) -> Floats:
+        """How far the target's loss falls on each path in its last window, ln L(end − w) − ln L(end), shape (P,).
+
+        +inf where the path diverged or w > end.
+        """
+        log_loss = np.log(np.maximum(self._watched(target), TINY))
+        if window > self.end:
+            return np.full(len(log_loss), np.inf)
+        ends = [np.interp([self.end - window, self.end], self.times, curve) for curve in log_loss]
+        return np.array([early - late if np.isfinite(late) else np.inf for early, late in ends])
+
+    def _watched(self, target: Target) -> Floats:
+        """The curve that the target is on, shape (P, K)."""
+        return target.pick(
+            train_loss=self.train_loss,
+            train_accuracy=self.train_accuracy,
+            val_loss=self.val_loss,
+            val_accuracy=self.val_accuracy,
+        )
+
     def _gap(self, target: Target) -> Floats:
-        """Distance to the target, ≤ 0 where it is met: logarithmic for losses, linear for accuracies; shape (P, K)."""
-        if target.kind in ("loss_ratio", "loss"):
-            level = target.value * self.train_loss[:, :1] if target.kind == "loss_ratio" else target.value
-            return np.log(np.maximum(self.train_loss, _TINY)) - np.log(np.maximum(level, _TINY))
-        curve = {"accuracy": self.train_accuracy, "val_loss": self.val_loss, "val_accuracy": self.val_accuracy}[
-            target.kind
-        ]
-        if curve is None:
-            raise ValueError(f"no curve for target {target}: check_target was not called")
-        if target.kind == "val_loss":
-            return np.asarray(np.log(np.maximum(curve, _TINY)) - np.log(target.value))
-        return np.asarray(target.value - _ROUNDING - curve)
-
-
-def plateau_fall(paths: PathCurves, window: float) -> Floats:
-    """How far each path falls in its last window, ln L(end − w) − ln L(end); +inf where it diverged or w > end."""
-    log_loss = np.log(np.maximum(paths.train_loss, _TINY))
-    if window > paths.end:
-        return np.full(len(log_loss), np.inf)
-    ends = [np.interp([paths.end - window, paths.end], paths.times, curve) for curve in log_loss]
-    return np.array([early - late if np.isfinite(late) else np.inf for early, late in ends])
+        """Distance to the target (`Target.distance`), shape (P, K)."""
+        return target.distance(
+            train_loss=self.train_loss,
+            initial_loss=self.train_loss[:, :1],
+            train_accuracy=self.train_accuracy,
+            val_loss=self.val_loss,
+            val_accuracy=self.val_accuracy,
+        )
 
 
 def _first_descent(times: Floats, gap: Floats) -> float:
@@ -141,17 +145,13 @@ def _first_descent(times: Floats, gap: Floats) -> float:
     return float(times[i - 1] + fraction * (times[i] - times[i - 1]))
 
 
-def _plateau(paths: PathCurves, value: float, window: float) -> Floats:
-    """First step t ≥ w at which L(t) > (1 − value) L(t − w) and L(t) ≤ L(0), on log-linear curves; shape (P,).
+def _plateau(times: Floats, loss: Floats, value: float, window: float) -> float:
+    """First step t ≥ w at which L(t) > (1 − value) L(t − w) and L(t) ≤ L(0), on a log-linear curve of shape (K,).
 
     Without the second condition a loss that climbs would count as having settled.
     """
-    return np.array([_path_plateau(paths.times, loss, value, window) for loss in paths.train_loss])
-
-
-def _path_plateau(times: Floats, loss: Floats, value: float, window: float) -> float:
     finite = np.isfinite(loss)
-    times, log_loss = times[finite], np.log(np.maximum(loss[finite], _TINY))
+    times, log_loss = times[finite], np.log(np.maximum(loss[finite], TINY))
     # ln L(t) − ln L(t − w) is piecewise linear, with knots at the records and one window after them.
     knots = np.unique(np.concatenate([times, times + window]))
     knots = knots[(knots >= window) & (knots <= times[-1])]

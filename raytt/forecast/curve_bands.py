@@ -1,7 +1,7 @@
-"""Simulated learning curves in brief: the median over sample paths with a 5–95 % band, at few steps, for plots.
+"""Simulated learning curves for plots: the median over sample paths with a 5–95 % band, at a few steps.
 
-The run directory holds them as ``forecast_curves.arrow``, one row per candidate, found again by `candidate_key`.
-Whatever simulates candidates fills in the same columns: `band_of` makes them from `Curves`.
+The run directory holds them as ``forecast_curves.arrow``, one row per candidate, looked up by `candidate_key`.
+`band_of` makes them from `Curves`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ POINTS = 48
 FILE = "forecast_curves.arrow"
 """Where the run directory keeps them."""
 QUANTITIES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-"""Curves that may be there; the first always is."""
+"""Curves that may be present; the first always is."""
 
 Floats = NDArray[np.float64]
 
@@ -39,10 +39,10 @@ class Band:
 
 
 def band_of(curves: Curves, row: int, *, budget: int) -> Band:
-    """The curves of row ``row`` in brief, up to the last step that was simulated or the end of its budget.
+    """Median and band of row ``row``, up to the last step that was simulated or the end of its budget.
 
-    Steps are spread evenly over the records, which lie dense at first. Quantiles are values that a path has: the next
-    one outwards.
+    Steps are spread evenly over the records, which are dense at first. Quantiles are not interpolated: the next
+    value outwards is taken.
     """
     end = min(budget, int(curves.steps_done[row]))
     count = int(np.searchsorted(curves.steps, end, side="right"))
@@ -59,7 +59,7 @@ def band_of(curves: Curves, row: int, *, budget: int) -> Band:
 
 
 def candidate_key(candidate: Candidate) -> int:
-    """A number of 60 bits that tells candidates apart."""
+    """A 60-bit hash of the configuration."""
     return int(fingerprint(candidate.config())[:15], 16)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from raytt.dynamics.curves import Curves
 from raytt.forecast.control_variate import Correction
-from raytt.forecast.crossing import PathCurves, plateau_fall
+from raytt.forecast.crossing import PathCurves
 from raytt.forecast.interval import interval
 from raytt.forecast.model_error import model_spread
 from raytt.forecast.trust import PathTrust, doubts_of
@@ -24,13 +24,15 @@ from raytt.task.target import Target
 Floats = NDArray[np.float64]
 
 FLAT_BUDGETS = 4.0
-"""A curve is flat if at its last pace the target is more than this many further budgets away."""
+"""A curve is flat if, at its last rate of improvement, the target is more than this many further budgets away.
+Not measured yet: ``python -m benchmarks.constants --sections noise-floors`` varies it."""
 DECAYED = 0.05
-"""Schedules that end below this fraction of the peak learning rate stop by themselves, not because of noise."""
+"""Final over peak learning rate below which a schedule has annealed: a curve then flattens for lack of learning rate,
+not because of noise. Not measured yet: see `FLAT_BUDGETS`."""
 
 
 class Status(StrEnum):
-    """What is predicted to happen to a candidate within its budget."""
+    """The predicted outcome of a candidate within its budget."""
 
     REACHED = "reached"
     NOT_REACHED = "not reached"
@@ -46,14 +48,14 @@ class Status(StrEnum):
 
 _EXPLANATIONS = {
     Status.REACHED: "reaches the target within its budget of steps.",
-    Status.NOT_REACHED: "still above the target when its budget of steps ends: give it more steps or a higher learning "
-    "rate.",
-    Status.UNSTABLE: "diverges, or ends worse than it began: its learning rate is too high.",
+    Status.NOT_REACHED: "has not reached the target when its budget of steps ends: give it more steps or a higher "
+    "learning rate.",
+    Status.UNSTABLE: "diverges, or ends with a higher loss than it started with: its learning rate is too high.",
     Status.NOISE_FLOOR: "minibatch noise keeps it above the target: a lower learning rate or a larger batch would "
     "reach it.",
-    Status.UNTRUSTED: "reaches the target in simulation, but the prediction is not to be trusted, for the reason given "
-    "with it (a learning rate at the edge of stability, or more passes over the probed samples than they can stand "
-    "for): ranked last among those that reach it.",
+    Status.UNTRUSTED: "reaches the target in simulation, but the prediction is not trusted, for the reason given with "
+    "it (a learning rate at the edge of stability, or so many passes over the probed samples that the simulation "
+    "overfits them): ranked last among those that reach it.",
 }
 
 
@@ -65,7 +67,7 @@ class Forecast:
     steps: float | None
     """Median over sample paths, optimizer steps; None unless status is REACHED or UNTRUSTED."""
     low: float | None = None
-    """Lower end of the 90 % interval, steps; None where steps is None, and with a single path, which has no spread."""
+    """Lower end of the 90 % interval, steps; None where steps is None, and with one path, which has no variance."""
     high: float | None = None
     """Upper end of the 90 % interval, steps; None also where some sample paths do not reach the target at all."""
     shortfall: float | None = None
@@ -76,7 +78,7 @@ class Forecast:
     val_accuracy: float | None = None
     """Predicted validation accuracy there, in [0, 1]."""
     doubts: tuple[str, ...] = ()
-    """What limits the trust in this forecast, in plain words; empty where nothing is known to."""
+    """Reasons to trust this forecast less, as sentences; empty where there are none."""
 
     def __post_init__(self) -> None:
         wanted = self.status in (Status.REACHED, Status.UNTRUSTED)
@@ -113,17 +115,18 @@ def forecast(
     * Each path reaches the target where its curve first crosses it; between two records a loss is taken to change
       exponentially, an accuracy linearly. Paths that do not cross within the budget count as +∞ in the median, so
       that the target is reached only if more than half of the paths reach it.
-    * Interval: see `raytt.forecast.interval`. Accuracies and validation losses have no resampled curves, hence nothing
-      for the choice of samples; without a reference run the error of the linearization is not in it.
+    * Interval: see `raytt.forecast.interval`. Accuracies and validation losses have no resampled curves, so that
+      their intervals lack the sampling of the data; without a reference run they lack the linearization error.
     * UNSTABLE: of the paths that miss the target, most hold +∞ or spend the last quarter of the budget above their
       initial loss (in median over records). Cross-entropy has bounded gradients and seldom overflows: a learning rate
       beyond the stability limit shows as a loss that stays high. A spike that is over by then is not unstable. If the
-      same learning rate reaches the target without minibatch noise, noise is to blame: NOISE_FLOOR.
+      same learning rate reaches the target without minibatch noise, noise is the cause: NOISE_FLOOR.
     * NOISE_FLOOR: missed, flat at the end (see `needs_full_batch`), and the full-batch simulation reaches the target.
     * UNTRUSTED: reached, but only after more than `TRUSTED_PASSES` passes over the N < N_full probed samples, or after
       the loss rose above `SPIKE` times its start (in median over paths), or with a learning rate at the edge of
-      stability: with a reference run above `EDGE` or `ADAMW_EDGE` (and UNSTABLE where `PathTrust.lost`, whatever the
-      simulation says), without one above `EDGE_SHARE` of the limit at the pre-trained weights.
+      stability: with a reference run above the optimizer's `trusted_share` (and UNSTABLE where `PathTrust.lost`,
+      whatever the simulation says), without one above `EDGE_SHARE` of the limit at the pre-trained weights.
+    * Doubts of every status hold what the simulation of the candidate leaves out (`Candidate.doubts`).
 
     Args:
         curves: Simulated curves.
@@ -137,13 +140,13 @@ def forecast(
         stability_share: How near the edge the peak learning rate is at the pre-trained weights, see
             `Statistics.stability_share`.
         correction: Of the simulation's steps, from the reference run.
-        trust: Where predictions along the path of the reference run hold; None without one.
-        path_variance: Of ln(1 + steps) between paths, for a candidate that has one path; None: as its paths tell.
+        trust: Range in which predictions along the path of the reference run are trusted; None without one.
+        path_variance: Of ln(1 + steps) between paths, for a candidate with one path; None: estimated from its paths.
     """
     epoch = num_samples_full / candidate.batch_size
     paths = _paths(curves, row, budget, correction)
     if trust is not None and trust.lost(candidate):
-        return Forecast(status=Status.UNSTABLE, steps=None, doubts=(trust.why_lost(candidate),))
+        return Forecast(status=Status.UNSTABLE, steps=None, doubts=(trust.why_lost(candidate), *candidate.doubts()))
     crossings = paths.crossings(target, epoch)
     steps = float(np.median(crossings))
     if not np.isfinite(steps):
@@ -151,6 +154,7 @@ def forecast(
             status=_missed_status(paths, target, crossings, full_batch_reaches=full_batch_reaches),
             steps=None,
             shortfall=_shortfall(paths, target, epoch),
+            doubts=candidate.doubts(),
             accuracy=_at(paths.times, paths.train_accuracy, np.full(len(crossings), paths.end)),
             val_accuracy=_at(paths.times, paths.val_accuracy, np.full(len(crossings), paths.end)),
         )
@@ -178,7 +182,7 @@ def forecast(
     )
     return Forecast(
         status=Status.UNTRUSTED if grave else Status.REACHED,
-        doubts=(*grave, *slight),
+        doubts=(*grave, *slight, *candidate.doubts()),
         steps=steps,
         low=low,
         high=high,
@@ -197,7 +201,7 @@ def spread_of_paths(
     steps_per_epoch: float,
     correction: Correction | None = None,
 ) -> float | None:
-    """Variance of ln(1 + steps) between the paths of a candidate; None where some do not arrive, or with one path."""
+    """Variance of ln(1 + steps) between the paths of a candidate; None where some miss the target, or with one path."""
     crossings = _paths(curves, row, budget, correction).crossings(target, steps_per_epoch)
     if len(crossings) < 2 or not np.isfinite(crossings).all():
         return None
@@ -220,16 +224,16 @@ def needs_full_batch(
     num_samples: int,
     num_samples_full: int,
 ) -> bool:
-    """Whether a simulation without minibatch noise must tell if noise is what keeps this candidate from the target.
+    """Whether a full-batch simulation is needed to decide if minibatch noise keeps this candidate from the target.
 
-    So where the target is missed by a finite curve that is flat at the end (mean over the last quarter of the budget
-    against the quarter before: at that pace more than `FLAT_BUDGETS` further budgets are missing) or ends above its
-    initial loss, while the schedule has not brought the learning rate near zero. A plateau is reached, not prevented,
-    by a noise floor.
+    This is so where the target is missed by a finite curve that is flat at the end (mean over the last quarter of the
+    budget against the quarter before: at that rate more than `FLAT_BUDGETS` further budgets are missing) or ends above
+    its initial loss, while the schedule has not annealed the learning rate (`DECAYED`). A plateau target is reached,
+    not prevented, by a noise floor.
     """
     paths = PathCurves.of(curves, row, end=int(min(budget, curves.steps_done[row])))
     crossings = paths.crossings(target, num_samples_full / candidate.batch_size)
-    if target.kind == "plateau" or np.isfinite(np.median(crossings)) or candidate.batch_size >= num_samples:
+    if target.settles or np.isfinite(np.median(crossings)) or candidate.batch_size >= num_samples:
         return False
     missed = ~np.isfinite(crossings)
     if _most(paths.diverged()[missed]) or candidate.lr_factors(budget)[-1] < DECAYED:
@@ -256,7 +260,7 @@ def _missed_status(paths: PathCurves, target: Target, crossings: Floats, *, full
     diverged, above = paths.diverged(), paths.ends_above_start()
     if _most(diverged[missed]):
         return Status.UNSTABLE
-    noisy = bool(full_batch_reaches) and target.kind != "plateau"
+    noisy = bool(full_batch_reaches) and not target.settles
     if _most((diverged | above)[missed]):
         return Status.NOISE_FLOOR if noisy else Status.UNSTABLE
     return Status.NOISE_FLOOR if noisy and _flat(paths, target, missed & ~diverged) else Status.NOT_REACHED
@@ -278,9 +282,8 @@ def _flat(paths: PathCurves, target: Target, chosen: NDArray[np.bool_]) -> bool:
 
 
 def _shortfall(paths: PathCurves, target: Target, steps_per_epoch: float) -> float | None:
-    if target.kind == "plateau":
-        fall = plateau_fall(paths, steps_per_epoch * target.patience)
-        gap = np.log1p(-target.value) + fall
+    if target.settles:
+        gap = np.log1p(-target.value) + paths.last_falls(target, steps_per_epoch * target.patience)
     else:
         gap = paths.late_gaps(target)[1]
     typical = float(np.median(gap))

@@ -1,17 +1,19 @@
-"""From the probed samples to the whole training set: what a loss would be if all N_full samples were trained on.
+"""Extrapolation from the probed samples to the whole training set: the loss if all N_full samples were trained on.
 
-Few samples are learned by heart sooner than many, so that the simulated training loss on the N probed ones falls too
-fast. The *two-sided* estimate simulates training on n₁ < n₂ < … < N of them, too, and looks at both the loss on the n
-trained on (too low) and on the probed samples left out (too high), which close in on one curve as n grows. At each step
+A small subset is overfitted faster than the whole set, so that the simulated training loss on the N probed samples
+falls too fast. The *two-sided* estimate also simulates training on n₁ < n₂ < … < N of them, and takes both the loss on
+the n samples trained on (a lower bound) and the loss on the probed samples left out (an upper bound), which converge to
+one curve as n grows. At each step
 
     trained(n) ≈ L / (1 + a xₙ),    left out(n) ≈ L (1 + b xₙ),    xₙ = (N/n)^α,    a, b ≥ 0,
 
-is fitted by least squares in the logarithms, α common to all steps; L / (1 + a x) at n = N_full is the
-whole set's loss, L (1 + b x) the loss on unseen samples. (METHOD §7, route b, with one exponent for both sides: five
-numbers fitted to five would follow their noise.)
+is fitted by least squares in the logarithms, α common to all steps; L / (1 + a x) at n = N_full is the training loss
+of the whole set, L (1 + b x) the loss on unseen samples. Power laws in the number of samples are those of learning
+curves (Cortes et al. 1993, *Learning curves: asymptotic values and rate of convergence*; Hestness et al. 2017, arXiv
+1712.00409); both sides share one exponent, since five parameters fitted to five losses would follow their noise.
 
 ``python -m benchmarks.accuracy --tasks digits --samples 128`` measures it against real training. After dozens of passes
-over very few samples the loss left out grows again, and the estimate comes out too high.
+over very few samples the held-out loss rises again (overfitting), and the estimate is too high.
 
 Where the smaller simulations have stopped, the last known ratio of the whole set's loss to the probed samples' is kept.
 """
@@ -29,21 +31,22 @@ from raytt.dynamics.curves import Curves
 Floats = NDArray[np.float64]
 
 EXPONENTS = (0.5, 0.7, 1.0, 1.4)
-"""Looked at for α: from the slow 1/√n of noisy estimates to beyond the 1/n of classical asymptotics."""
+"""Grid for α: from the slow 1/√n of noisy estimates to beyond the 1/n of classical asymptotics."""
 LEVELS = 96
-"""Values looked at for L, evenly in its logarithm between the highest trained and the lowest left-out loss, and
-`MARGIN` beyond."""
+"""Grid points for L, evenly in its logarithm between the loss trained on and the lowest held-out loss, and `MARGIN`
+beyond."""
 MARGIN = 0.2
-"""Of the logarithm of L."""
+"""Share of that range by which the grid for ln L extends past either end. Not measured yet: ``python -m
+benchmarks.constants --sections whole-set`` varies it."""
 _TINY = 1e-12
 
 
 def lift(
     curves: Curves, row: int, smaller: Sequence[tuple[int, Curves, int]], *, num_samples: int, num_samples_full: int
 ) -> Curves:
-    """The curves of one candidate as if N_full samples were trained on.
+    """The curves of one candidate extrapolated to training on N_full samples.
 
-    Losses and error rates change by what fits to means over paths say.
+    The ratio of losses, and that of error rates, is fitted to means over paths and applied to every path.
 
     Args:
         curves: Simulations with all N probed samples.
@@ -89,12 +92,12 @@ def lift(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ratio:
-    """What training on N_full samples does, over what training on N does; at each step, shape (T,)."""
+    """Loss when training on N_full samples over that when training on N; at each step, shape (T,)."""
 
     trained: Floats
-    """To the loss on the samples trained on, ≥ 1."""
+    """Of the loss on the samples trained on, ≥ 1."""
     unseen: Floats
-    """To the loss on samples not trained on, ≤ 1."""
+    """Of the loss on unseen samples, ≤ 1."""
 
 
 def whole_ratio(
@@ -111,7 +114,7 @@ def whole_ratio(
         left_out: Mean loss on the others of the N, for all sizes but N.
         sizes: n.
         num_samples_full: N_full.
-        valid: Where the simulations of the smaller sizes are to be believed, shape (K − 1, T); None: everywhere.
+        valid: Where the simulations of the smaller sizes have not ended, shape (K − 1, T); None: everywhere.
     """
     # Relative to their start: that a subset is harder or easier than the rest is no overfitting.
     logs = [np.log(np.maximum(curves, _TINY)) for curves in (trained, left_out)]

@@ -1,4 +1,4 @@
-"""The interval around predicted steps: noise of minibatches, choice of samples, and the method's own error."""
+"""The prediction interval of steps to target: minibatch noise, sampling of the data, and model error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.special import ndtri, stdtrit
 Floats = NDArray[np.float64]
 
 COVERAGE = 0.9
-"""Share of runs that the interval is meant to hold."""
+"""Nominal coverage of the interval: a convention of how results are presented."""
 
 
 def interval(
@@ -21,16 +21,16 @@ def interval(
     model_spread: float = 0.0,
     path_variance: float | None = None,
 ) -> tuple[float | None, float | None]:
-    """Lower and upper end in steps; none with a single path of unknown spread, no upper end where some paths do not
-    reach the target.
+    """Lower and upper end in steps. Both are None with a single path of unknown variance; the upper one is None where
+    some paths do not reach the target.
 
     With x = ln(1 + steps) per path, s² their variance, b² the mean squared change of x under bootstrap resampling of
-    the samples, and σ the spread of the method's own error, x lies within
+    the samples, and σ the standard deviation of the model error, x lies within
 
         √(t² [(1 + 1/P) s² + (1 − N/N_full) b²] + z² σ²)
 
-    of its centre, t and z the quantiles of Student's law with P − 1 degrees of freedom and of the normal one (z for t
-    where s² is given).
+    of its centre, t and z the quantiles of Student's t distribution with P − 1 degrees of freedom and of the normal
+    distribution (z replaces t where s² is given).
 
     Args:
         steps: The centre.
@@ -38,7 +38,7 @@ def interval(
         resampled: The same on each path's bootstrap resample of the samples.
         sampling_share: 1 − N/N_full, the finite-population correction.
         model_spread: σ (`raytt.forecast.model_error`).
-        path_variance: s² as candidates like this one have it, for a single path, which has none.
+        path_variance: s² of similar candidates, for a single path, which has no sample variance.
     """
     num_paths = len(crossings)
     if num_paths < 2 and path_variance is None:
@@ -48,7 +48,7 @@ def interval(
     bounded = bool(finite.all())
     quantile = float(ndtri(0.5 + COVERAGE / 2.0))
     if path_variance is None:
-        # Paths that never cross censor the upper side; the lower half of a symmetric law has the variance of the whole.
+        # Paths that never cross are censored above; the lower half of a symmetric distribution has the same variance.
         path_variance = (
             float(x.var(ddof=1)) if bounded else float(np.square(np.minimum(x - centre, 0.0)[x <= centre]).mean())
         )

@@ -18,21 +18,22 @@ from raytt.pricing.machine import Timing
 from raytt.pricing.step_time import StepTime
 from raytt.probe.worker import ProbeFacts
 from raytt.task.candidate import Candidate
+from raytt.task.optimizers import Adaptive
 from raytt.task.target import Target
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """Simulated curves of all candidates, and all that a forecast needs besides."""
+    """Simulated curves of all candidates, and everything else that a forecast needs."""
 
     budgets: Mapping[Candidate, int]
     """Steps each candidate may take."""
     rows: Mapping[Candidate, CandidateCurves]
     """Their curves."""
     quiet: Mapping[Candidate, CandidateCurves]
-    """Curves without minibatch noise, of those for which it was in doubt whether noise is to blame."""
+    """Full-batch curves of the candidates that may miss the target because of minibatch noise."""
     num_paths: int
-    """P, of candidates that are worth it (`raytt.forecast.screening`); others were simulated on one."""
+    """P, of candidates that pass the screening (`raytt.forecast.screening`); others were simulated on one path."""
     num_samples: int
     """N."""
     num_samples_full: int
@@ -48,11 +49,11 @@ class Prediction:
     step_times: Mapping[int, StepTime]
     """By batch size."""
     timing: Timing
-    """The same with the work of a step, from which times on other machines follow."""
+    """Step times with the work of a step, from which times on other machines follow."""
     work_notes: tuple[str, ...]
-    """What the user must know of that."""
+    """Notes for the user on how the work of a step was counted."""
     reference_notes: tuple[str, ...]
-    """What the user must know of the reference runs' data."""
+    """Notes for the user on the reference runs' data."""
     references: tuple[ReferenceCurve, ...]
     """Reference runs."""
     trust: Mapping[str, PathTrust]
@@ -62,8 +63,48 @@ class Prediction:
     reference_rows: Mapping[str, CandidateCurves]
     """Simulations of the reference runs, by family."""
 
+    @property
+    def method(self) -> str | None:
+        """``path`` where predictions follow reference runs; None: the solver's own name."""
+        return "path" if self.references else None
+
+    @property
+    def num_outputs(self) -> int | None:
+        """C."""
+        return self.facts.num_outputs
+
+    @property
+    def num_trainable(self) -> int:
+        """D."""
+        return self.facts.num_trainable
+
+    @property
+    def initial_loss(self) -> float:
+        """Mean training loss at the pre-trained weights."""
+        return self.statistics.mean_loss
+
+    @property
+    def stability_limit(self) -> float:
+        """Of plain SGD at the pre-trained weights."""
+        return self.statistics.stability_limit()
+
+    @property
+    def checks(self) -> tuple[ReferenceCheck, ...]:
+        """Each reference run beside its simulation."""
+        return reference_checks(self)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know, one sentence each."""
+        return (
+            *self.facts.notes,
+            *(check.note for check in self.checks),
+            *self.reference_notes,
+            *self.screening_notes,
+        )
+
     def bands(self) -> dict[Candidate, Band]:
-        """The curves in brief, at corrected steps."""
+        """Median curves with bands over sample paths, at corrected steps."""
         found = {}
         for c, budget in self.budgets.items():
             band = band_of(self.rows[c].curves, self.rows[c].number, budget=budget)
@@ -80,21 +121,21 @@ class Prediction:
 
     @property
     def screening_notes(self) -> tuple[str, ...]:
-        """What the user must know of that."""
+        """Notes for the user on the screening."""
         out = len(self.screened_out)
         if not out:
             return ()
         return (
             f"{out} of {len(self.rows)} candidates cost more than {WITHIN:g} times the cheapest: simulated on one "
-            f"sample path instead of {self.num_paths}; the noise in their intervals is that of candidates like them.",
+            f"sample path instead of {self.num_paths}; the variance in their intervals is that of similar candidates.",
         )
 
     def forecasts(self, target: Target, *, corrected: bool = True) -> dict[Candidate, Forecast]:
-        """What happens to each candidate.
+        """The forecast of each candidate.
 
         Args:
             target: The event; simulations have gone on to the target they were made for.
-            corrected: Whether the reference run's own error is taken out.
+            corrected: Whether steps are corrected for the bias measured on the reference run.
         """
         out = set(self.screened_out)
         corrections = {c: self._correction(c) for c in self.budgets} if corrected else {}
@@ -119,7 +160,7 @@ class Prediction:
         }
 
     def _correction(self, candidate: Candidate) -> Correction | None:
-        family = candidate.optimizer
+        family = candidate.optimizer.name
         found = self.corrections.get(family)
         if found is None or not self.trust[family].features_move:
             return found
@@ -136,6 +177,8 @@ class Prediction:
     ) -> Forecast:
         c, budget, statistics = candidate, self.budgets[candidate], self.statistics
         row, quiet = self.rows[c], self.quiet.get(c)
+        # Whose curvature at the pre-trained weights, without a preconditioner, tells nothing.
+        adaptive = isinstance(c.optimizer, Adaptive)
         found = forecast(
             row.curves,
             row.number,
@@ -144,7 +187,7 @@ class Prediction:
             num_samples=self.num_samples,
             num_samples_full=self.num_samples_full,
             candidate=c,
-            stability_share=statistics.stability_share(c.lr, c.momentum, nesterov=c.nesterov),
+            stability_share=0.0 if adaptive else statistics.stability_share(c.optimizer, c.lr),
             full_batch_reaches=None
             if quiet is None
             else reaches(
@@ -155,7 +198,7 @@ class Prediction:
                 steps_per_epoch=self.num_samples_full / c.batch_size,
             ),
             correction=correction,
-            trust=self.trust.get(c.optimizer),
+            trust=self.trust.get(c.optimizer.name),
             path_variance=path_variance,
         )
         if not (on_one_path and found.reaches):
@@ -164,7 +207,7 @@ class Prediction:
 
 
 def reference_checks(found: Prediction) -> tuple[ReferenceCheck, ...]:
-    """Each reference run beside its simulation."""
+    """Each reference run compared with its simulation."""
     checks = []
     for reference in found.references:
         row = found.reference_rows[reference.optimizer]

@@ -1,4 +1,4 @@
-"""Reference runs beside their own simulations: what the report shows of them, and how far off each is.
+"""Reference runs compared with their own simulations, for the report.
 
 Notation: ρ loss ratio (training loss over its initial value); T(ρ) first step at which it is reached.
 """
@@ -24,19 +24,19 @@ FILE = "reference.json"
 LEVELS = 5
 """Loss ratios, evenly in their logarithm, at which steps are compared."""
 FIRST_RATIO = 0.8
-"""The highest of them; before that, too few steps have been taken to tell."""
+"""The highest of them: above it too few steps have been taken for a relative error. A convention of presentation."""
 LAST_RATIO = 1e-3
 """The lowest of them, unless the run stopped above it."""
 ONE_STEP = 1.0
-"""Added to both times: a crossing is known to a step or so."""
+"""Added to both times, since a crossing is known to about one step."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReferenceCurve:
-    """What a reference run did, as far as forecasts need it."""
+    """The part of a reference run that forecasts need."""
 
     candidate: Candidate
-    """Its configuration, as it ended."""
+    """Its configuration, with the learning rate of the last attempt."""
     steps: NDArray[np.int64]
     """At which losses were evaluated, shape (T,)."""
     losses: Floats
@@ -49,19 +49,19 @@ class ReferenceCurve:
     @property
     def optimizer(self) -> str:
         """The family it stands for."""
-        return self.candidate.optimizer
+        return self.candidate.optimizer.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceCheck:
-    """The short real training of an optimizer family, and what the simulation along its own path says of it.
+    """The reference run of an optimizer family, and the simulation of the same configuration along its path.
 
     Raises:
         ValueError: If fields do not fit together.
     """
 
     candidate: Candidate
-    """Its configuration, as it ended."""
+    """Its configuration, with the learning rate of the last attempt."""
     steps: tuple[float, ...]
     """Optimizer steps at which both losses are known, increasing."""
     real_loss: tuple[float | None, ...]
@@ -131,7 +131,7 @@ class ReferenceCheck:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ReferenceCheck:
-        """What `to_json` made.
+        """The inverse of `to_json`.
 
         Raises:
             InputError, KeyError, TypeError, ValueError: If it is something else.
@@ -159,20 +159,20 @@ class ReferenceCheck:
 
     @property
     def quality(self) -> str:
-        """How far off its own simulation is, in words."""
+        """The error of its own simulation, in words."""
         if self.step_error is None:
-            return "its own path does not reach its losses"
-        return f"its own path predicts its steps {self.step_error:+.0%}"
+            return "its own simulation does not reach its losses"
+        return f"its own simulation is off by {self.step_error:+.0%} in steps"
 
     @property
     def note(self) -> str:
-        """What it was, and how well its own path predicts it, in one sentence."""
+        """Its configuration and the error of its own simulation, in one sentence."""
         c = self.candidate
-        momentum = f", momentum {c.momentum:g}" if c.momentum else ""
+        pieces = "".join(f", {piece}" for piece in c.optimizer.describe().values())
         return (
-            f"Reference run: {c.optimizer}, lr {c.lr:.3g}{momentum}, batch {c.batch_size}, {self.steps[-1]:.0f} steps "
-            f"(and {self.wasted_steps} given up), stopped {self.stopped}; {self.quality}, which is taken out of every "
-            "candidate of that optimizer."
+            f"Reference run: {c.optimizer.name}, lr {c.lr:.3g}{pieces}, batch {c.batch_size}, {self.steps[-1]:.0f} "
+            f"steps ({self.wasted_steps} more in abandoned attempts), stopped {self.stopped}; {self.quality}. The "
+            "steps of every candidate of that optimizer are corrected for this bias."
         )
 
 

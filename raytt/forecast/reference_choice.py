@@ -1,52 +1,31 @@
 """Which configuration runs as the reference of an optimizer family.
 
-It need not be a candidate: it should walk the path that candidates walk, at a pace of theirs, and be itself smooth
-enough that its weights and its curve mean something. With heavy-ball momentum an effective learning rate lr/(1 − μ) is
-stable far beyond where plain SGD is (limit 2(1 + μ)/λ_max against 2/λ_max for lr), so that the reference of SGD runs
-with momentum whatever the candidates do: measured on the digits example, a reference with lr 0.0006 and momentum 0.9 is
-reproduced by its own tangents to 3 %, while plain SGD at half its effective learning rate is at the edge of stability
-and is off by 15 %.
+It need not be a candidate: it should follow the path that candidates follow, at a similar rate, and be stable enough
+that its weights and its loss curve are representative. What that means for the learning rate and the other
+hyperparameters is the optimizer's own (`raytt.task.optimizers.Optimizer.reference`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from raytt.task.candidate import Candidate
-
-SGD_MOMENTUM = 0.9
-SAFE_SHARE = 0.25
-"""Share of plain SGD's stability limit at the pre-trained weights up to which effective learning rates are looked at:
-those beyond would not survive the growth of curvature."""
 
 
 def reference_candidate(candidates: Sequence[Candidate], *, stability_limit: float) -> Candidate:
     """The reference of candidates that share an optimizer.
 
-    Batch size: the median of theirs. Learning rate: the (logarithmic) median of their effective ones, for sgd of those
-    within `SAFE_SHARE` of the stability limit; the run itself lowers or raises it where it does not suit.
+    Batch size: the median of theirs. Optimizer and learning rate: as `Optimizer.reference` chooses them; the run itself
+    lowers or raises the learning rate where it is too high or too low. No schedule, and gradients are not clipped.
 
     Args:
         candidates: Of one optimizer family.
         stability_limit: Of plain SGD at the pre-trained weights, +inf where unknown.
+
+    Raises:
+        ValueError: If they do not share an optimizer.
     """
-    family = candidates[0].optimizer
+    (kind,) = {type(c.optimizer) for c in candidates}
     sizes = sorted(c.batch_size for c in candidates)
-    batch_size = sizes[len(sizes) // 2]
-    if family == "adamw":
-        lr = math.exp(float(np.median([math.log(c.lr) for c in candidates])))
-        betas = sorted(c.betas for c in candidates)[len(candidates) // 2]
-        return Candidate(optimizer=family, lr=lr, betas=betas, eps=candidates[0].eps, batch_size=batch_size)
-    most = SAFE_SHARE * stability_limit
-    rates = [effective_lr(c) for c in candidates]
-    within = [rate for rate in rates if rate <= most] or [min(most, min(rates))]
-    lr = math.exp(float(np.median(np.log(within)))) * (1.0 - SGD_MOMENTUM)
-    return Candidate(lr=lr, momentum=SGD_MOMENTUM, batch_size=batch_size)
-
-
-def effective_lr(candidate: Candidate) -> float:
-    """Lr / (1 − μ): what a long sum of equal gradients is multiplied by per step."""
-    return candidate.lr / (1.0 - candidate.momentum)
+    optimizer, lr = kind.reference([(c.optimizer, c.lr) for c in candidates], stability_limit=stability_limit)
+    return Candidate(optimizer=optimizer, lr=lr, batch_size=sizes[len(sizes) // 2])

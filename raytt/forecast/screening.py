@@ -1,12 +1,12 @@
-"""Which of many candidates are worth all sample paths.
+"""Screening: which of many candidates are simulated on all sample paths.
 
-Drawn from a wide search space, most candidates cost several times what the cheapest does, and how far the luck of the
-minibatches moves their steps decides nothing. So all are simulated on one path first. Those that come within `WITHIN`
-times the cheapest are simulated on all paths; of the others, the noise in the interval is what it was for these.
+In a wide search space most candidates cost several times as much as the cheapest, and the variance between sample paths
+cannot change that. So all candidates are first simulated on one path, and only those within `WITHIN` times the cheapest
+on all paths; the others take over the variance of similar candidates in their intervals.
 
-What a training step takes depends on the machine, a ranking may be priced on another one later, and measured seconds
-differ from run to run. So a candidate is kept if it comes near the best in any of the costs T · (B + β) of T steps, for
-a β that a step costs besides its B samples, from none (a step costs what its samples do) to any (it costs the same for
+The time of a training step depends on the machine, a ranking may be priced on another machine later, and measured times
+vary from run to run. So a candidate is kept if it is near the best in any of the costs T · (B + β) of T steps, where β
+is the overhead of a step in samples: from none (cost proportional to the batch size) to infinite (the same cost for
 every batch size).
 """
 
@@ -21,23 +21,23 @@ from raytt.forecast.forecast import Forecast, Status
 from raytt.task.candidate import Candidate
 
 SCREENED_FROM = 256
-"""Candidates up to which all are simulated on all paths."""
+"""Number of candidates up to which all are simulated on all paths (``python -m benchmarks.many_candidates``)."""
 WITHIN = 3.0
 """Times the cheapest."""
 OVERHEADS = (0.0, 4.0, 16.0, 64.0, 256.0, math.inf)
 """β, samples."""
 LEAST = 64
-"""Candidates that are kept in any case."""
+"""Number of candidates that are always kept."""
 
 ON_ONE_PATH = f"simulated on one sample path, as it costs more than {WITHIN:g} times the cheapest"
-"""Said of those that are not kept."""
+"""Doubt added to the forecasts of those that are not kept."""
 
 
 def contenders(forecasts: Mapping[Candidate, Forecast], budgets: Mapping[Candidate, int]) -> list[Candidate]:
-    """The candidates that are worth all sample paths, in the order given.
+    """The candidates to simulate on all sample paths, in the order given.
 
-    A candidate that does not reach the target counts with its whole budget: on other paths it may just get there. The
-    cheapest is the cheapest one that is trusted, else that reaches the target at all; where none does, all are kept.
+    A candidate that misses the target counts with its whole budget, since it may just reach it on other paths. The
+    cheapest is that among trusted candidates, else among all that reach the target; where none does, all are kept.
 
     Args:
         forecasts: On one path.
@@ -62,10 +62,10 @@ def _cost(candidate: Candidate, steps: float, overhead: float) -> float:
 def shared_variances(
     variances: Mapping[Candidate, float | None], wanted: Collection[Candidate]
 ) -> dict[Candidate, float]:
-    """For candidates on one path: the variance between paths that those like them have.
+    """For candidates on one path: the variance between paths of similar candidates.
 
     Args:
-        variances: Of ln(1 + steps) between the paths of each candidate on several; None where some do not arrive.
+        variances: Of ln(1 + steps) between the paths of each candidate on several; None where some miss the target.
         wanted: Candidates on one path.
 
     Returns:
@@ -87,4 +87,4 @@ def shared_variances(
 
 def _kinds(candidate: Candidate) -> list[tuple[object, ...]]:
     """Groups that a candidate belongs to, the narrowest first."""
-    return [(candidate.optimizer, candidate.batch_size), (candidate.optimizer,), ()]
+    return [(candidate.optimizer.name, candidate.batch_size), (candidate.optimizer.name,), ()]

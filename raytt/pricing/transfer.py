@@ -18,10 +18,13 @@ from raytt.pricing.step_time import Origin, StepTime
 from raytt.pricing.work import StepWork
 
 UTILISATION = (0.25, 0.5)
-"""Share of the roofline that training reaches, assumed."""
+"""Share of the roofline that training reaches: an assumption, after published shares of peak arithmetic in large
+training runs, 21 % (GPT-3), 30 % (Megatron-Turing NLG), 33 % (Gopher) and 46 % (PaLM) (Chowdhery et al. 2022, *PaLM*,
+arXiv 2204.02311, table 3), and up to 52 % (Narayanan et al. 2021, Megatron-LM, arXiv 2104.04473). Those are large, well
+tuned networks; a small one waits for its kernels to be started, which `DISPATCH_SECONDS` is for."""
 DISPATCH_SECONDS = (5e-6, 25e-6)
-"""What the host spends on starting one operation, seconds (jiahuanglin.xyz, *From PyTorch op to kernel launch*: about 5
-to 25 µs in eager mode). Small networks wait for it."""
+"""Time of the host to launch one operation, seconds (jiahuanglin.xyz, *From PyTorch op to kernel launch*: about 5 to 25
+µs in eager mode). It bounds the steps of small networks."""
 TRANSFER_ERROR = 0.118
 """Mean relative error that Habitat reports for whole training steps: an interval is never narrower."""
 

@@ -3,7 +3,7 @@
 Notation: C classes, k outputs probed per sample, y its class, p its softmax.
 
 At the pre-trained weights nothing is known of a sample but y: its own output is probed and k − 1 drawn from the others
-without replacement, each of which stands for (C − 1)/(k − 1) (`raytt.task.sampled_loss`).
+without replacement, each of which stands for (C − 1)/(k − 1) (`raytt.task.losses.sampled_cross_entropy`).
 
 That alone is biased. An output that stands for m classes is moved m times as strongly by the sample's own gradient as
 each of the m would be, so that losses fall too fast: along an SGD path with C = 120 by 23 % of the steps at the median
@@ -31,9 +31,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raytt.task.losses import CrossEntropy, Loss, check_labels
+from raytt.task.losses import Loss, check_labels
 from raytt.task.minibatches import permutation
-from raytt.task.sampled_loss import SampledCrossEntropy
 from raytt.task.task import Inputs
 from raytt.training.model import PreparedModel
 
@@ -120,18 +119,13 @@ class FewOutputs:
 def few_outputs(loss: Loss, num_outputs: int, most: int, seed: int) -> FewOutputs | None:
     """What is probed of C outputs with at most ``most`` per sample; None: all of them.
 
-    Only cross-entropy can do with few: classes compete in it, so that those left out can be estimated from others. With
-    squared error each output stands for itself.
+    Only a loss that has an estimate from few outputs (`Loss.sampled`) can do with few, such as cross-entropy: classes
+    compete in it, so that those left out can be estimated from others. With squared error each output stands for
+    itself.
     """
-    if not isinstance(loss, CrossEntropy) or num_outputs <= most:
+    if num_outputs <= most or loss.sampled() is None:
         return None
     return FewOutputs(num_classes=num_outputs, count=most, seed=seed)
-
-
-def loss_on_few(loss: Loss) -> Loss:
-    """The loss on few outputs, whose targets are weights."""
-    assert isinstance(loss, CrossEntropy)
-    return SampledCrossEntropy(label_smoothing=loss.label_smoothing)
 
 
 def attach(inputs: Inputs, classes: Index) -> Inputs:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from raytt.errors import InputError
 from raytt.probe.jacobian import Rows
 from raytt.probe.layers.use import widen
-from raytt.probe.settings import Precision
+from raytt.settings.estimator import Precision
 from raytt.task.task import Inputs
 from raytt.training.model import PreparedModel
 

@@ -1,4 +1,4 @@
-"""A ranking for other tools: CSV, Parquet, and, where they are installed, MLflow and TensorBoard."""
+"""Export of a ranking: CSV, Parquet, and, where they are installed, MLflow and TensorBoard."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import importlib
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,24 @@ from raytt.errors import InputError
 from raytt.results.finished_run import FinishedRun
 from raytt.results.ranking import Ranking
 from raytt.store.text_files import write_text
+from raytt.task.candidate import table
 from raytt.training.arrow_dataset import write_parquet
 
 Cell = str | int | float | bool | None
 
 
 def rows(ranking: Ranking) -> list[dict[str, Cell]]:
-    """One row per candidate: rank, every hyperparameter, and the numbers of `Ranking.to_json`."""
+    """One row per candidate: rank, every hyperparameter that one of them has, and the numbers of `Ranking.to_json`."""
     numbers = ranking.to_json()["candidates"]
     return [
         {
             "rank": entry.rank,
-            **{name: _cell(value) for name, value in asdict(entry.candidate).items()},
+            **{name: _cell(value) for name, value in settings.items()},
             **{name: value for name, value in found.items() if name not in ("rank", "config")},
         }
-        for entry, found in zip(ranking.entries, numbers, strict=True)
+        for entry, settings, found in zip(
+            ranking.entries, table([entry.candidate for entry in ranking.entries]), numbers, strict=True
+        )
     ]
 
 
@@ -58,7 +60,7 @@ def to_tensorboard(run: FinishedRun, folder: str | Path) -> None:
     for entry, row in zip(run.ranking.entries, rows(run.ranking), strict=True):
         name = f"{entry.rank:03d}"
         with writer_class(str(Path(folder) / run.name / name)) as writer:
-            settings = {k: v for k, v in asdict(entry.candidate).items() if isinstance(v, str | bool | int | float)}
+            settings = {k: v for k, v in entry.candidate.flat().items() if isinstance(v, str | bool | int | float)}
             writer.add_hparams(settings, {f"predicted/{k}": v for k, v in _metrics(row).items()}, name="hparams")
             band = run.band(entry.candidate)
             for quantity, (_, median, _) in ({} if band is None else band.curves).items():
@@ -85,7 +87,7 @@ def to_mlflow(run: FinishedRun, tracking_uri: str) -> None:
             "raytt.task.target": str(run.ranking.target),
         }
         logged = client.create_run(experiment, run_name=f"{run.name} rank {entry.rank}", tags=tags).info.run_id
-        for key, value in asdict(entry.candidate).items():
+        for key, value in entry.candidate.flat().items():
             if value is not None:
                 client.log_param(logged, key, value)
         for key, number in _metrics(row).items():

@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from raytt.task.candidate import Candidate
+from raytt.task.candidate import Candidate, hyperparameters
 
 MOST_GROUPS = 4
 """Groups into which numbers with more values than that are put."""
 LEAST = 8
-"""Candidates below which nothing is said: a few points are explained by anything."""
+"""Candidates below which no share is computed: with fewer, any grouping explains most of the variance. A convention of
+presentation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """What one hyperparameter alone explains."""
+    """Share of the variance that one hyperparameter explains alone."""
 
     name: str
     """Of the hyperparameter."""
@@ -35,22 +36,26 @@ class Importance:
 
 
 def importances(candidates: Sequence[Candidate], seconds: Sequence[float]) -> tuple[Importance, ...]:
-    """Hyperparameters that differ between candidates, the one that explains most first.
+    """Hyperparameters that differ between candidates, by decreasing share of explained variance.
+
+    One that belongs to an optimizer or a schedule is looked at among the candidates that have it.
 
     Args:
-        candidates: Those that reach the target; nothing is said about fewer than `LEAST`.
+        candidates: Those that reach the target; of fewer than `LEAST` none is computed.
         seconds: Their predicted times, > 0.
     """
     if len(candidates) < LEAST:
         return ()
     logs = [math.log(s) for s in seconds]
-    configs = [asdict(candidate) for candidate in candidates]
+    configs = [candidate.flat() for candidate in candidates]
     found = []
-    for name in configs[0]:
-        values = [_hashable(config[name]) for config in configs]
-        groups = _groups(values)
+    for name in hyperparameters():
+        having = [i for i, config in enumerate(configs) if name in config]
+        if len(having) < LEAST:
+            continue
+        groups = _groups([configs[i][name] for i in having])
         if 1 < len(set(groups)) < len(groups):
-            found.append(Importance(name=name, share=explained(groups, logs)))
+            found.append(Importance(name=name, share=explained(groups, [logs[i] for i in having])))
     return tuple(sorted(found, key=lambda f: (-f.share, f.name)))
 
 
@@ -71,7 +76,3 @@ def _groups(values: Sequence[Any]) -> list[int]:
         return [distinct.index(v) for v in values]
     edges = np.quantile(np.asarray(values, dtype=np.float64), np.linspace(0, 1, MOST_GROUPS + 1)[1:-1])
     return [int(g) for g in np.searchsorted(edges, np.asarray(values, dtype=np.float64), side="right")]
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

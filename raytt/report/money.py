@@ -1,4 +1,4 @@
-"""Prices and decisions as text: what to run, where, what it costs, and how sure that is."""
+"""Prices and decisions as text: what to run, where, at what cost, and with what probability."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_PLANS = 12
 
 
 def render_money(ranking: Ranking) -> Iterator[RenderableType]:
-    """Where the dollars of a ranking come from, and what its terms decide; nothing where neither was asked for."""
+    """The prices of a ranking and the decision under its terms; nothing where neither was asked for."""
     if ranking.terms.asks:
         yield render_decision(ranking, ranking.decide())
         yield Text()
@@ -52,7 +52,7 @@ def full_decision(ranking: Ranking, decision: Decision) -> RenderableType:
 
 
 def step_sources(decision: Decision) -> tuple[str, ...]:
-    """How the step times of each machine were found, for the smallest batch size there."""
+    """The source of each machine's step times, for its smallest batch size."""
     found: dict[str, str] = {}
     for plan in decision.plans:
         machine = plan.machine
@@ -67,7 +67,7 @@ def step_sources(decision: Decision) -> tuple[str, ...]:
 
 
 def render_decision(ranking: Ranking, decision: Decision) -> RenderableType:
-    """The question, the answer, the Pareto front, and how many could be tried; or what would have to give way."""
+    """The question, the chosen plans, the Pareto front and how many runs fit; or which bound has to be relaxed."""
     names = dict(
         zip(
             (entry.rank for entry in ranking.entries),
@@ -108,7 +108,7 @@ def question(terms: Terms) -> str:
 
 
 def nothing_fits(decision: Decision) -> tuple[str, ...]:
-    """Why there is no answer, and what would help."""
+    """Why no plan fits, and which bounds would allow one."""
     terms = decision.terms
     if not decision.plans:
         return (
@@ -128,7 +128,7 @@ def nothing_fits(decision: Decision) -> tuple[str, ...]:
 
 
 def tries(decision: Decision) -> tuple[str, ...]:
-    """How many of the best could be trained for real."""
+    """How many of the best candidates could be trained for real within the bounds."""
     if decision.tries is None:
         return ()
     within = question(decision.terms).partition("takes ")[2].rpartition(",")[0].replace("at most ", "")
@@ -149,7 +149,7 @@ def place(plan: TrainingPlan) -> str:
 
 
 def chances(plan: TrainingPlan, terms: Terms) -> str:
-    """How sure it is that a plan keeps to the deadline and the budget."""
+    """The probabilities that a plan meets the deadline and the budget."""
     found = []
     if terms.deadline is not None:
         found.append(f"{_chance(plan, plan.bound(deadline=terms.deadline))} in time")

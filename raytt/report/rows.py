@@ -1,17 +1,13 @@
-"""A ranking as lines of words, and as a table for notebooks."""
+"""A ranking as formatted rows, and as a table for notebooks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-
-from jinja2 import DictLoader, Environment, StrictUndefined
 
 from raytt.forecast.forecast import Status
 from raytt.report import money as budget
-from raytt.report.plots import short
-from raytt.report.words import differences, human_seconds, human_steps, human_usd
+from raytt.report.templates import environment
+from raytt.report.words import differences, human_seconds, human_steps, human_usd, short
 from raytt.results.entry import Entry
 from raytt.results.ranking import Ranking
 
@@ -22,16 +18,16 @@ SIGNS = {
     Status.NOT_REACHED: "…",
     Status.UNSTABLE: "✗",
 }
-"""So that a status is not told by its colour alone."""
+"""Symbols, so that a status is not shown by its colour alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
-    """A line of the ranking, in words, with the numbers to sort by."""
+    """A formatted row of the ranking, with the numbers to sort by."""
 
     rank: int
     name: str
-    """What tells the candidate from the others."""
+    """The settings in which the candidate differs from the others."""
     status: Status
     sign: str
     css: str
@@ -46,7 +42,7 @@ class TableRow:
 
 
 def fragment(ranking: Ranking, *, most: int = 20) -> str:
-    """The first lines of a ranking for a notebook, without scripts."""
+    """The first rows of a ranking as HTML for a notebook, without scripts."""
     names = names_of(ranking)
     return (
         environment()
@@ -79,35 +75,19 @@ def headline(ranking: Ranking) -> str:
     )
 
 
-@cache
-def environment() -> Environment:
-    """Templates and the filters they write numbers with."""
-    names = ("report.html.jinja", "fragment.html.jinja")
-    environment = Environment(
-        loader=DictLoader({name: asset(name) for name in names}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"seconds": human_seconds, "steps": human_steps, "usd": human_usd, "short": short}
-    return environment
-
-
-@cache
-def asset(name: str) -> str:
-    """The text of a file that lies beside this module."""
-    return files("raytt.report").joinpath(name).read_text(encoding="utf-8")
+def statuses_of(ranking: Ranking) -> list[Status]:
+    """The statuses that some candidate has, the best first."""
+    return [status for status in SIGNS if any(entry.forecast.status is status for entry in ranking.entries)]
 
 
 def names_of(ranking: Ranking) -> dict[int, str]:
-    """What tells each candidate from the others, by rank."""
+    """The settings in which each candidate differs from the others, by rank."""
     texts = differences([entry.candidate for entry in ranking.entries])
     return {entry.rank: text for entry, text in zip(ranking.entries, texts, strict=True)}
 
 
 def row_of(entry: Entry, name: str) -> TableRow:
-    """A line of the ranking."""
+    """The formatted row of an entry."""
     forecast, quote = entry.forecast, entry.quote
     accuracy = forecast.accuracy if forecast.val_accuracy is None else forecast.val_accuracy
     interval = "–"
@@ -132,5 +112,5 @@ def row_of(entry: Entry, name: str) -> TableRow:
 
 
 def css_of(status: Status) -> str:
-    """The class of a status in the page's style."""
+    """The CSS class of a status."""
     return f"s-{status.value.replace(' ', '-')}"

@@ -14,6 +14,8 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 480, 320
 """Size of a figure in its own units; the page scales it."""
+COLOURS = 6
+"""Number of distinct colours; classes ``c0`` to ``c5`` of the page's style."""
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 14, 12, 46
 _MOST_TICKS = 7
@@ -23,7 +25,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One axis: what it shows, from where to where."""
+    """One axis: its label and range."""
 
     label: str
     """With its unit."""
@@ -34,7 +36,7 @@ class Axis:
     log: bool = False
     """Whether it is logarithmic; both ends are then positive."""
     write: Callable[[float], str] = "{:g}".format
-    """How a number is written at a tick."""
+    """Format of a tick label."""
     at: tuple[float, ...] | None = None
     """Ticks; None chooses them."""
 
@@ -48,13 +50,13 @@ class Axis:
         write: Callable[[float], str] = "{:g}".format,
         start: float | None = None,
     ) -> Axis:
-        """An axis that holds all finite values (on a logarithmic one, all positive ones) with a little room.
+        """An axis that covers all finite values (on a logarithmic one, all positive ones) with a little room.
 
         Args:
             label: With its unit.
-            values: What it must hold.
+            values: What it must cover.
             log: Whether it is logarithmic.
-            write: How a number is written at a tick.
+            write: Format of a tick label.
             start: Lower end, where it shall not follow the values.
         """
         held = [v for v in values if math.isfinite(v) and (v > 0.0 or not log)]
@@ -70,7 +72,7 @@ class Axis:
         return cls(label=label, low=low, high=high, log=log, write=write)
 
     def share(self, value: float) -> float:
-        """Where a value lies: 0 at the lower end, 1 at the upper; far outside stays a little outside."""
+        """Position of a value: 0 at the lower end, 1 at the upper; clipped to [−1, 2]."""
         if self.log:
             if value <= 0.0:
                 return -1.0

@@ -27,23 +27,30 @@ _STYLES = {
 }
 _METHODS = {
     "path": "the optimizer's own steps on the network along a short real run",
+    "rates": "descent rates of minibatches in training mode along a short real run",
     "sgd": "the optimizer's own steps on the linearized network",
     "sde": "a stochastic differential equation on the linearized network",
 }
 _CAVEAT = (
-    "Training-free: the network is linearized once, at its pre-trained weights. Where features move during training, "
-    "it learns faster than predicted here, at times by a multiple (the README has measurements). Intervals hold the "
-    "noise of minibatches and of the subsample, not this error."
+    "Training-free: the network is linearized once, at its pre-trained weights. Where features change during training, "
+    "real training is faster than predicted here, at times several-fold (the documentation has measurements, "
+    "page Accuracy). Intervals include minibatch noise and the sampling of the data, not this error."
 )
 _PATH_CAVEAT = (
-    "Predicted along the reference run of the same optimizer: most trustworthy for settings like its own and down to "
-    "the loss at which it stopped. Intervals hold the noise of minibatches and of the subsample, and what such "
-    "predictions were off by in real training of other tasks (the README has measurements)."
+    "Predicted along the reference run of the same optimizer: most accurate for settings like its own and down to the "
+    "loss at which it stopped. Intervals include minibatch noise, the sampling of the data, and the error of such "
+    "predictions in real training of other tasks (the documentation has measurements, page Accuracy)."
 )
+_RATES_CAVEAT = (
+    "Predicted along the reference run of the same optimizer, in training mode: most accurate for settings like its "
+    "own and down to the loss at which it stopped. Stalls and divergence at high learning rates are not predicted. "
+    "Intervals include the noise of the rates and the error of such predictions on other tasks."
+)
+_CAVEATS = {"path": _PATH_CAVEAT, "rates": _RATES_CAVEAT}
 
 
 def render(ranking: Ranking) -> RenderableType:
-    """Table, the run's own cost, what it replaced, prices and decisions, statuses explained, notes."""
+    """The table, the cost of the ranking and of what it replaced, prices, decisions, explained statuses, notes."""
     parts: list[RenderableType] = [_title(ranking), _table(ranking)]
     if len(ranking.entries) > MOST_ROWS:
         hidden = len(ranking.entries) - MOST_ROWS
@@ -52,7 +59,7 @@ def render(ranking: Ranking) -> RenderableType:
     present = {entry.forecast.status for entry in ranking.entries}
     for status in (s for s in _STYLES if s in present):
         parts.append(Text.assemble((status.value, _STYLES[status]), f": {status.explanation}"))
-    caveat = _PATH_CAVEAT if ranking.method == "path" else _CAVEAT
+    caveat = _CAVEATS.get(ranking.method, _CAVEAT)
     parts += [_bullet(note) for note in (*_doubts(ranking), *ranking.notes, caveat)]
     return Group(*parts)
 
@@ -63,7 +70,7 @@ def plain(ranking: Ranking, *, width: int = 120) -> str:
 
 
 def _doubts(ranking: Ranking) -> list[str]:
-    """What limits the trust in the rows shown, the same words for several of them once."""
+    """Reasons to trust the rows shown less; the same reason for several rows is given once."""
     by_words: dict[str, list[int]] = {}
     for entry in ranking.entries[:MOST_ROWS]:
         for words in entry.forecast.doubts:

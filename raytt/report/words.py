@@ -1,16 +1,16 @@
-"""Numbers and configurations in words, for every view of a ranking."""
+"""Formatting of numbers and configurations, for every view of a ranking."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
-from raytt.task.candidate import Candidate
+from raytt.task.candidate import Candidate, hyperparameters
 
 
 def as_text(renderable: RenderableType, *, width: int = 120) -> str:
@@ -35,6 +35,15 @@ def human_usd(usd: float) -> str:
     return f"${usd:.3f}" if 0.0 < usd < 0.1 else f"${usd:,.2f}"
 
 
+def short_usd(usd: float) -> str:
+    """Dollars on an axis, cents below a tenth of one: there is no room for many zeros."""
+    if usd < 1e-5:
+        return f"${usd:.0e}"
+    if usd < 1e-3:
+        return f"{100.0 * usd:.2g}¢"
+    return f"${usd:g}" if usd < 1e4 else f"${usd:,.0f}"
+
+
 def human_steps(steps: float) -> str:
     """A whole number of steps; thousands are set apart from 10,000 on."""
     return f"{steps:,.0f}" if steps >= 9999.5 else f"{steps:.0f}"
@@ -45,6 +54,11 @@ def two_digits(value: float) -> str:
     if value >= 9.95:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 0.995 else f"{value:.2g}"
+
+
+def short(value: float) -> str:
+    """A number in at most two digits."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 @dataclass(frozen=True)
@@ -84,26 +98,32 @@ def shared_by_all(candidates: Sequence[Candidate]) -> str:
     return ", ".join(column[0] for column in _columns(candidates) if len(set(column)) == 1 and column[0])
 
 
-# Every aspect of a configuration, written for the reader; empty where it is off.
-_ASPECTS: tuple[Callable[[Candidate], str], ...] = (
-    lambda c: c.optimizer,
-    lambda c: f"lr {c.lr:.3g}",
-    lambda c: f"batch {c.batch_size}",
-    lambda c: f"{'nesterov' if c.nesterov else 'momentum'} {c.momentum:.3g}" if c.momentum else "",
-    lambda c: f"decay {c.weight_decay:.3g}" if c.weight_decay else "",
-    lambda c: f"betas {c.betas[0]:g} {c.betas[1]:g}" if c.betas != (0.9, 0.999) else "",
-    lambda c: f"eps {c.eps:.3g}" if c.eps != 1e-8 else "",
-    lambda c: f"clip {c.max_grad_norm:.3g}" if c.max_grad_norm is not None else "",
-    lambda c: f"step {c.step_size}×{c.gamma:.3g}" if c.schedule == "step" else c.schedule,
-    lambda c: f"warm-up {c.warmup_steps}" if c.warmup_steps else "",
-    lambda c: f"{c.max_epochs:.3g} epochs" if c.max_epochs is not None else "",
-    lambda c: f"{c.max_steps} steps" if c.max_steps is not None else "",
-)
+def _aspects(candidate: Candidate) -> dict[str, str]:
+    """Every aspect of a configuration, written for the reader; those that are off are empty or not there."""
+    c = candidate
+    return {
+        "optimizer": c.optimizer.name,
+        "lr": f"lr {c.lr:.3g}",
+        "batch_size": f"batch {c.batch_size}",
+        **c.optimizer.describe(),
+        "max_grad_norm": f"clip {c.max_grad_norm:.3g}" if c.max_grad_norm is not None else "",
+        "schedule": c.schedule.describe(),
+        "warmup_steps": f"warm-up {c.warmup_steps}" if c.warmup_steps else "",
+        "warmup_ratio": f"warm-up {c.warmup_ratio:.2%}" if c.warmup_ratio is not None else "",
+        "max_epochs": f"{c.max_epochs:.3g} epochs" if c.max_epochs is not None else "",
+        "max_steps": f"{c.max_steps} steps" if c.max_steps is not None else "",
+    }
+
+
+_FIRST = ("optimizer", "lr", "batch_size")
 
 
 def _columns(candidates: Sequence[Candidate]) -> Iterator[list[str]]:
-    for write in _ASPECTS:
-        yield [write(candidate) for candidate in candidates]
+    aspects = [_aspects(candidate) for candidate in candidates]
+    for name in dict.fromkeys((*_FIRST, *hyperparameters())):
+        column = [found.get(name, "") for found in aspects]
+        if any(column):
+            yield column
 
 
 def differences(candidates: Sequence[Candidate]) -> list[str]:

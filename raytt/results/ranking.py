@@ -23,6 +23,7 @@ from raytt.results.pricing_document import (
     timing_to_json,
 )
 from raytt.store.text_files import write_json
+from raytt.task.candidate import table
 from raytt.task.target import Target
 
 if TYPE_CHECKING:
@@ -175,8 +176,13 @@ class Ranking(Shown):
 
         return pd.DataFrame(
             [
-                {"rank": entry.rank, **asdict(entry.candidate), **{k: v for k, v in numbers.items() if k != "config"}}
-                for entry, numbers in zip(self.entries, self.to_json()["candidates"], strict=True)
+                {"rank": entry.rank, **settings, **{k: v for k, v in numbers.items() if k != "config"}}
+                for entry, settings, numbers in zip(
+                    self.entries,
+                    table([entry.candidate for entry in self.entries]),
+                    self.to_json()["candidates"],
+                    strict=True,
+                )
             ]
         )
 

@@ -14,11 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raytt.task.losses import CustomLoss, as_loss
+from raytt.store.facts import Fact
+from raytt.task.losses import as_loss
 from raytt.task.task import Inputs, Task
-
-Fact = str | int | float | bool | None
-Facts = Mapping[str, Fact]
 
 
 def fingerprint(facts: Any) -> str:
@@ -53,10 +51,9 @@ def hash_batch(inputs: Inputs, targets: Tensor) -> str:
 
 def task_facts(task: Task) -> dict[str, Fact]:
     """The parts of a task that its weights and its data do not show."""
-    loss = as_loss(task.loss)
     return {
         "task": task.name,
-        "loss": describe(loss.function if isinstance(loss, CustomLoss) else loss),
+        "loss": describe(as_loss(task.loss).identity()),
         "trainable": " ".join(task.trainable),
         "forward": describe(task.forward),
         "collate": describe(task.collate),

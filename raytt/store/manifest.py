@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from raytt.store.fingerprint import Fact
+from raytt.store.facts import Fact
 
 FORMAT = 3
 """Version of the run directory's layout."""

@@ -29,9 +29,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from raytt.errors import InputError, StoreError
-from raytt.store.arrow import Arrays
-from raytt.store.fingerprint import Facts
+from raytt.store.arrow import Arrays, from_arrow
+from raytt.store.facts import Facts
 from raytt.store.lock import RunLock
 from raytt.store.manifest import FORMAT, FileRecord, Manifest, ManifestError, OtherFormatError
 from raytt.store.storage import Storage, below
@@ -163,13 +165,31 @@ class Run:
 
     def read_json(self, file: str, made_from: str) -> Any | None:
         """The value of an undamaged JSON file that was made from exactly that, or None."""
-        found = self.recorded(file, made_from)
-        if found is None or not self.storage.is_intact(found):
+        data = self._read(file, made_from)
+        if data is None:
             return None
         try:
-            return json.loads(self.storage.read_recorded(found))
+            return json.loads(data)
         except (ValueError, RecursionError) as error:
             raise StoreError(f"{file} in {self.storage.shown} is not JSON: {error}.") from error
+
+    def write_arrays(self, file: str, arrays: Mapping[str, NDArray[Any]], *, made_from: str) -> None:
+        """Write and list arrays of equal length as an Arrow file."""
+        self.record(self.storage.write_arrays(file, arrays, made_from=made_from))
+
+    def read_arrays(self, file: str, made_from: str) -> Arrays | None:
+        """The arrays of an undamaged Arrow file that was made from exactly that, or None; read-only."""
+        data = self._read(file, made_from)
+        if data is None:
+            return None
+        try:
+            return from_arrow(data)
+        except ValueError as error:
+            raise StoreError(f"{file} in {self.storage.shown} holds no arrays: {error}.") from error
+
+    def _read(self, file: str, made_from: str) -> bytes | None:
+        found = self.recorded(file, made_from)
+        return None if found is None else self.storage.read_intact(found)
 
     def _save(self) -> None:
         if self._lock is not None and self._lock.is_lost:

@@ -115,11 +115,16 @@ class Storage:
         except ValueError as error:
             raise StoreError(f"{record.file} in {self.shown} is damaged: {error}.") from error
 
+    def read_intact(self, record: FileRecord) -> bytes | None:
+        """The contents of a recorded file; None if it is missing, or is not what was written."""
+        if not self.exists(record.file):
+            return None
+        data = self.read_bytes(record.file)
+        return data if hashlib.sha256(data).hexdigest() == record.sha256 else None
+
     def is_intact(self, record: FileRecord) -> bool:
         """Whether a recorded file is there and holds what was written."""
-        if not self.exists(record.file):
-            return False
-        return hashlib.sha256(self.read_bytes(record.file)).hexdigest() == record.sha256
+        return self.read_intact(record) is not None
 
     def _locate(self, file: str) -> tuple[pyarrow.fs.FileSystem, str]:
         if not is_inside(file):

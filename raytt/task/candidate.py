@@ -1,150 +1,146 @@
-"""Candidates: the hyperparameter configurations that are compared, and their learning-rate schedules."""
+"""Candidates: the hyperparameter configurations that are compared."""
 
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raytt.errors import InputError
+from raytt.task.checks import whole, within
+from raytt.task.optimizers import OPTIMIZERS, Optimizer
+from raytt.task.schedules import SCHEDULES, Schedule
 
-OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("constant", "cosine", "linear", "step")
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class Candidate:
     """One configuration: optimizer, schedule, batch size and budget, validated when built.
 
-    With η_t = lr · schedule(t), and g the gradient of the batch's mean loss after clipping to ``max_grad_norm``, the
-    updates are torch's:
+    Step t = 0, 1, … takes the gradient g of the batch's mean loss, scaled down to ``max_grad_norm``, and makes the
+    optimizer's update with learning rate η_t = lr · factor(t), as torch does.
 
-    * ``sgd``: u ← g + λw; v ← μv + u (v ← u at the first step); w ← w − η_t (u + μv if nesterov else v).
-    * ``adamw`` (Loshchilov and Hutter 2019, arXiv 1711.05101): m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²;
-      w ← (1 − η_t λ) w − η_t m̂ / (√v̂ + ε), m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
+    The optimizer and the schedule are objects with their own hyperparameters, or names, whose hyperparameters are then
+    given flat: ``Candidate(lr=0.1, optimizer=Sgd(momentum=0.9))`` is ``Candidate(lr=0.1, momentum=0.9)``. Beside an
+    object, flat hyperparameters replace its own, so that ``dataclasses.replace(candidate, momentum=0.5)`` works.
+
+    Raises:
+        InputError: If a hyperparameter is unknown, out of its bounds, or contradicts another.
     """
 
-    optimizer: str = "sgd"
-    """One of `OPTIMIZERS`."""
+    optimizer: Optimizer
+    """One of `raytt.task.optimizers.OPTIMIZERS`."""
     lr: float
     """Peak learning rate η > 0."""
-    momentum: float = 0.0
-    """μ in [0, 1)."""
-    nesterov: bool = False
-    """Nesterov momentum; needs momentum > 0."""
-    weight_decay: float = 0.0
-    """λ ≥ 0, per step and weight: coupled to the gradient for sgd, decoupled for adamw. (torch's AdamW has 0.01 by
-    default; here the default is none.)"""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """(β₁, β₂) of adamw, each in [0, 1)."""
-    eps: float = 1e-8
-    """ε > 0 of adamw."""
-    max_grad_norm: float | None = None
+    batch_size: int
+    """B, samples per step."""
+    max_grad_norm: float | None
     """Norm over all trainable weights to which a longer gradient is scaled down (torch's clip_grad_norm_); None: no
     clipping."""
-    batch_size: int = 32
-    """B, samples per step."""
-    schedule: str = "constant"
-    """One of `SCHEDULES`; each may follow a warm-up."""
-    warmup_steps: int = 0
+    schedule: Schedule
+    """One of `raytt.task.schedules.SCHEDULES`; it begins after the warm-up and ends with the budget."""
+    warmup_steps: int
     """W steps of linear warm-up, at (t + 1)/(W + 1) of lr (torch's LinearLR from 1/(W + 1) over W steps)."""
-    step_size: int = 0
-    """Steps between decays of schedule 'step'."""
-    gamma: float = 0.1
-    """Factor of each decay of schedule 'step'."""
-    max_epochs: float | None = None
-    """Budget in epochs of the whole training set; the schedules end there. None: the run's default budget."""
-    max_steps: int | None = None
+    warmup_ratio: float | None
+    """W as a share of the budget, in (0, 1], rounded up to whole steps; at most one of warmup_steps and warmup_ratio.
+    """
+    max_epochs: float | None
+    """Budget in epochs of the whole training set; the schedule ends there. None: the run's default budget."""
+    max_steps: int | None
     """Budget in steps; at most one of max_epochs and max_steps."""
 
-    def __post_init__(self) -> None:
-        _one_of("optimizer", self.optimizer, OPTIMIZERS)
-        _one_of("schedule", self.schedule, SCHEDULES)
-        if not isinstance(self.nesterov, bool):
-            raise InputError(f"nesterov is {self.nesterov!r}; it must be True or False.", "Give True or False.")
-        _within("lr", self.lr, 0.0, math.inf, open_low=True)
-        _within("momentum", self.momentum, 0.0, 1.0, open_high=True)
-        _within("weight_decay", self.weight_decay, 0.0, math.inf)
-        _within("gamma", self.gamma, 0.0, 1.0)
-        if self.max_grad_norm is not None:
-            _within("max_grad_norm", self.max_grad_norm, 0.0, math.inf, open_low=True)
-        self._check_adam()
-        _whole("batch_size", self.batch_size, 1)
-        _whole("warmup_steps", self.warmup_steps, 0)
-        _whole("step_size", self.step_size, 1 if self.schedule == "step" else 0)
-        if self.nesterov and self.momentum == 0.0:
-            raise InputError("nesterov=True with momentum=0.", "Give a momentum above 0, or leave nesterov out.")
-        if self.max_epochs is not None and self.max_steps is not None:
-            raise InputError("Both max_epochs and max_steps are given.", "Give one of the two.")
-        if self.max_epochs is not None:
-            _within("max_epochs", self.max_epochs, 0.0, math.inf, open_low=True)
-        if self.max_steps is not None:
-            _whole("max_steps", self.max_steps, 1)
-        self._normalise()
-
-    def _check_adam(self) -> None:
-        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
-            raise InputError(f"betas is {self.betas!r}.", "Give two numbers (β₁, β₂), each in [0, 1).")
-        for name, beta in zip(("β₁ of betas", "β₂ of betas"), self.betas, strict=True):
-            _within(name, beta, 0.0, 1.0, open_high=True)
-        _within("eps", self.eps, 0.0, math.inf, open_low=True)
-        if self.optimizer == "adamw" and (self.momentum != 0.0 or self.nesterov):
-            raise InputError(
-                f"optimizer='adamw' with momentum={self.momentum!r}, nesterov={self.nesterov!r}.",
-                "AdamW's momentum is its first beta: leave momentum and nesterov out (in a search space, make them "
-                "depend on the optimizer).",
-            )
-
-    def _normalise(self) -> None:
-        """Make candidates that train alike equal: 1 and 1.0 are one number, unused hyperparameters are reset."""
-        object.__setattr__(self, "betas", (float(self.betas[0]), float(self.betas[1])))
-        if self.optimizer == "sgd":
-            object.__setattr__(self, "betas", (0.9, 0.999))
-            object.__setattr__(self, "eps", 1e-8)
-        for name in ("lr", "momentum", "weight_decay", "gamma", "max_epochs", "eps", "max_grad_norm"):
-            value = getattr(self, name)
-            # Adding 0.0 turns -0.0 into 0.0.
-            object.__setattr__(self, name, None if value is None else float(value) + 0.0)
-        if self.schedule != "step":
-            object.__setattr__(self, "step_size", 0)
-            object.__setattr__(self, "gamma", 0.1)
+    def __init__(
+        self,
+        *,
+        lr: float,
+        optimizer: str | Optimizer = "sgd",
+        batch_size: int = 32,
+        max_grad_norm: float | None = None,
+        schedule: str | Schedule = "constant",
+        warmup_steps: int = 0,
+        warmup_ratio: float | None = None,
+        max_epochs: float | None = None,
+        max_steps: int | None = None,
+        **own: Any,
+    ) -> None:
+        _check_known(own)
+        checked: dict[str, Any] = {
+            "optimizer": _optimizer(optimizer, own),
+            "lr": within("lr", lr, 0.0, math.inf, open_low=True),
+            "batch_size": whole("batch_size", batch_size, 1),
+            "max_grad_norm": _positive("max_grad_norm", max_grad_norm),
+            "schedule": _schedule(schedule, own),
+            "warmup_steps": whole("warmup_steps", warmup_steps, 0),
+            "warmup_ratio": None if warmup_ratio is None else within("warmup_ratio", warmup_ratio, 0.0, 1.0) or None,
+            "max_epochs": _positive("max_epochs", max_epochs),
+            "max_steps": None if max_steps is None else whole("max_steps", max_steps, 1),
+        }
+        for one, other in (("max_epochs", "max_steps"), ("warmup_steps", "warmup_ratio")):
+            if checked[one] and checked[other]:
+                raise InputError(f"Both {one} and {other} are given.", "Give one of the two.")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        self.schedule.check(self.lr)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Candidate:
-        """A candidate from a flat configuration, as a search space gives it; unknown keys are refused by name."""
-        known = [f.name for f in fields(cls)]
-        for key in config:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"Did you mean {near[0]!r}? " if near else ""
-                raise InputError(
-                    f"Unknown hyperparameter {key!r} in {dict(config)!r}.", f"{hint}Known: {', '.join(known)}."
-                )
+        """A candidate from a flat configuration, as a search space gives it; unknown keys are refused by name.
+
+        Hyperparameters of other optimizers and schedules than the one it names are ignored, so that a search space over
+        several can be flat.
+        """
+        _check_known(config)
         if "lr" not in config:
             raise InputError(
                 f"The configuration {dict(config)!r} has no 'lr'.", "Add a learning rate to the search space."
             )
-        return cls(**{str(k): _plain(str(k), v) for k, v in config.items()})
+        return cls(**config)
 
     def config(self) -> dict[str, Any]:
         """As a flat dictionary: ``optimizer``, ``lr``, ``batch_size`` and whatever is not at its default."""
-        defaults = {f.name: f.default for f in fields(self)}
+        defaults = {
+            **_DEFAULTS,
+            **{f.name: f.default for part in (self.optimizer, self.schedule) for f in fields(part)},
+        }
         always = ("optimizer", "lr", "batch_size")
-        found = {k: v for k, v in asdict(self).items() if k in always or v != defaults[k]}
+        found = {k: v for k, v in self.flat().items() if k in always or v != defaults[k]}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+
+    def flat(self) -> dict[str, Any]:
+        """All its hyperparameters by name, in the order of `hyperparameters`."""
+        return {
+            "optimizer": self.optimizer.name,
+            "lr": self.lr,
+            **_own(self.optimizer),
+            "max_grad_norm": self.max_grad_norm,
+            "batch_size": self.batch_size,
+            "schedule": self.schedule.name,
+            "warmup_steps": self.warmup_steps,
+            **_own(self.schedule),
+            "max_epochs": self.max_epochs,
+            "max_steps": self.max_steps,
+            "warmup_ratio": self.warmup_ratio,
+        }
 
     def sort_key(self) -> tuple[tuple[str, int, float, str], ...]:
         """A total order on candidates that does not depend on where they stand in the search space.
 
-        Field by field in the order in which they are declared: numbers by size, names by alphabet, None first.
+        Field by field in the order of `flat`: numbers by size, names by alphabet, None first; of a tuple the first
+        number stands there, the others at the end. It holds the candidate's own fields only, and those of `_LATER` only
+        where they are set, so that what is made from it stays the same when raytt gets another optimizer or schedule.
         """
-        flat = {**asdict(self), "betas": self.betas[0], "beta_2": self.betas[1]}
-        return tuple((name, *_orderable(value)) for name, value in flat.items())
+        flat = {name: value for name, value in self.flat().items() if value is not None or name not in _LATER}
+        further: dict[str, Any] = {}
+        for name, value in flat.items():
+            if isinstance(value, tuple):
+                flat[name] = value[0]
+                further |= {f"{name}_{place}": v for place, v in enumerate(value[1:], start=2)}
+        return tuple((name, *_orderable(value)) for name, value in (flat | further).items())
 
     def budget(self, *, num_samples: int, default_epochs: float) -> int:
         """Steps this candidate may take on ``num_samples`` = N_full training samples (at least 1)."""
@@ -154,65 +150,111 @@ class Candidate:
         # Rounded so that 0.1 epochs of 3,000 samples are 300 samples, not 300.00000000000006.
         return max(1, math.ceil(round(epochs * num_samples, 6) / self.batch_size))
 
-    def lr_factors(self, steps: int) -> NDArray[np.float64]:
-        """schedule(t) for t = 0…steps−1, to be multiplied with ``lr``; shape ``(steps,)``.
+    def warmup(self, steps: int) -> int:
+        """W, steps of warm-up of a budget of ``steps``; may exceed the budget."""
+        if self.warmup_ratio is None:
+            return self.warmup_steps
+        # Rounded so that 0.07 of 300 steps are 21, not 22 because of 21.000000000000004.
+        return math.ceil(round(self.warmup_ratio * steps, 6))
 
-        ``steps`` is the candidate's whole budget T, W its warm-up:
-        warm-up (t+1)/(W+1) for t < W; then, with u = (t − W)/(T − W): constant 1; cosine ½(1 + cos πu); linear 1 − u;
-        step gamma^⌊(t − W)/step_size⌋.
+    def lr_factors(self, steps: int) -> NDArray[np.float64]:
+        """factor(t) for t = 0…steps−1, what ``lr`` is multiplied with; shape ``(steps,)``.
+
+        ``steps`` is the candidate's whole budget T, W its warm-up: (t+1)/(W+1) for t < W, then what the schedule makes
+        of t − W steps out of T − W.
         """
+        warm = self.warmup(steps)
         t = np.arange(steps, dtype=np.float64)
-        warm = self.warmup_steps
-        after = np.maximum(t - warm, 0.0)
-        span = max(1, steps - warm)
-        if self.schedule == "cosine":
-            factors = 0.5 * (1.0 + np.cos(np.pi * after / span))
-        elif self.schedule == "linear":
-            factors = 1.0 - after / span
-        elif self.schedule == "step":
-            factors = self.gamma ** (after // self.step_size)
-        else:
-            factors = np.ones(steps)
-        factors[:warm] = (t[:warm] + 1.0) / (warm + 1.0)
+        factors = (t + 1.0) / (warm + 1.0)
+        if steps > warm:
+            factors[warm:] = self.schedule.after_warmup(t[warm:] - warm, steps - warm, self.lr)
         return factors
 
+    def learning_rates(self, steps: int) -> NDArray[np.float64]:
+        """η_t = lr · factor(t) for t = 0…steps−1 of a budget of ``steps``; shape ``(steps,)``."""
+        return self.lr * self.lr_factors(steps)
 
-_WHOLE_FIELDS = ("batch_size", "warmup_steps", "step_size", "max_steps")
+    def effective_rates(self, steps: int) -> NDArray[np.float64]:
+        """Displacement per unit of a constant gradient in each step of a budget of ``steps``; shape ``(steps,)``.
+
+        The sum of them is the candidate's learning-rate time: see `Optimizer.effective_rates`.
+        """
+        return self.optimizer.effective_rates(self.learning_rates(steps))
+
+    @property
+    def effective_lr(self) -> float:
+        """What the optimizer makes of the peak learning rate: see `Optimizer.effective_lr`."""
+        return self.optimizer.effective_lr(self.lr)
+
+    def doubts(self) -> tuple[str, ...]:
+        """What its simulation leaves out or simplifies, in plain words."""
+        return self.optimizer.doubts(clips=self.max_grad_norm is not None)
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A Python scalar in place of a numpy one, and 32 in place of 32.0: search spaces give both (``quniform``)."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, list):
-        return tuple(value)
-    return int(value) if name in _WHOLE_FIELDS and isinstance(value, float) and value.is_integer() else value
+def hyperparameters() -> tuple[str, ...]:
+    """The names of all hyperparameters that some candidate has, in canonical order."""
+    return (
+        *("optimizer", "lr", *_names(OPTIMIZERS), "max_grad_norm", "batch_size", "schedule", "warmup_steps"),
+        *(*_names(SCHEDULES), "max_epochs", "max_steps", "warmup_ratio"),
+    )
+
+
+def table(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """`Candidate.flat` of each, all with the same names: None where a candidate does not have a hyperparameter."""
+    rows = [candidate.flat() for candidate in candidates]
+    names = [name for name in hyperparameters() if any(name in row for row in rows)]
+    return [{name: row.get(name) for name in names} for row in rows]
+
+
+def takes_several(name: str) -> bool:
+    """Whether the value of a hyperparameter is several numbers, as with ``betas``."""
+    kinds = [f.type for kind in (*OPTIMIZERS, *SCHEDULES) for f in fields(kind) if f.name == name]
+    return any(str(kind).startswith("tuple") for kind in kinds)
+
+
+_DEFAULTS = {name: p.default for name, p in inspect.signature(Candidate.__init__).parameters.items()}
+_LATER = ("warmup_ratio",)
+"""Fields of all candidates that came after the first release."""
+
+
+def _names(kinds: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f.name for kind in kinds for f in fields(kind)))
+
+
+def _own(part: Optimizer | Schedule) -> dict[str, Any]:
+    return {f.name: getattr(part, f.name) for f in fields(part)}
+
+
+def _check_known(config: Mapping[str, Any]) -> None:
+    known = hyperparameters()
+    for key in config:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise InputError(
+                f"Unknown hyperparameter {key!r} in {dict(config)!r}.", f"{hint}Known: {', '.join(known)}."
+            )
+
+
+def _optimizer(given: str | Optimizer, flat: Mapping[str, Any]) -> Optimizer:
+    kind = OPTIMIZERS.get(given.name if isinstance(given, Optimizer) else given)
+    names = _names([kind])
+    kind.check_others({name: value for name, value in flat.items() if name not in names})
+    own = {name: value for name, value in flat.items() if name in names}
+    return replace(given, **own) if isinstance(given, Optimizer) else kind(**own)
+
+
+def _schedule(given: str | Schedule, flat: Mapping[str, Any]) -> Schedule:
+    kind = SCHEDULES.get(given.name if isinstance(given, Schedule) else given)
+    own = {name: value for name, value in flat.items() if name in _names([kind])}
+    return replace(given, **own) if isinstance(given, Schedule) else kind.from_settings(own)
+
+
+def _positive(name: str, value: float | None) -> float | None:
+    return None if value is None else within(name, value, 0.0, math.inf, open_low=True)
 
 
 def _orderable(value: Any) -> tuple[int, float, str]:
     if value is None:
         return (0, 0.0, "")
     return (2, 0.0, value) if isinstance(value, str) else (1, float(value), "")
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        near = difflib.get_close_matches(str(value).lower(), known, n=1)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"Unknown {name} {value!r}.", f"{hint}Known: {', '.join(known)}.")
-
-
-def _within(
-    name: str, value: float, low: float, high: float, *, open_low: bool = False, open_high: bool = False
-) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    inside = number and (value > low if open_low else value >= low) and (value < high if open_high else value <= high)
-    if not inside:
-        bounds = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or math.isinf(high) else ']'}"
-        raise InputError(f"{name} is {value!r}, outside {bounds}.", f"Give a number in {bounds}.")
-
-
-def _whole(name: str, value: int, low: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise InputError(
-            f"{name} is {value!r}; it must be a whole number of at least {low}.", f"Give an integer ≥ {low}."
-        )

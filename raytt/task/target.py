@@ -1,8 +1,15 @@
-"""When training counts as done."""
+"""When training counts as done.
+
+A kind of target is an entry of `KINDS`: the curve that it looks at and how its value is meant. Whatever stops a
+simulation, reads a crossing off a curve, draws the target in a figure or checks that it can be met asks the entry and
+never compares names, so that a kind on one of the four curves is added by registering it here. Perplexity, for example,
+would be ``TargetKind(curve="val_loss", lowest=1.0, level=math.log)``.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Literal
@@ -11,10 +18,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytt.errors import InputError
+from raytt.task.registry import Registry
 
-TargetKind = Literal["loss_ratio", "loss", "accuracy", "val_loss", "val_accuracy", "plateau"]
 Floats = NDArray[np.float64]
-KINDS: tuple[TargetKind, ...] = ("loss_ratio", "loss", "accuracy", "val_loss", "val_accuracy", "plateau")
+CurveName = Literal["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+
+TINY = 1e-300
+"""Stands for a loss of zero (or below, as a custom loss may have) where its logarithm is wanted: a numerical guard."""
+ROUNDING = 1e-6
+"""An accuracy that is below the target by no more than this meets it: 0.95 in single precision is 0.94999999, and no
+training set of less than a million samples has two accuracies that are nearer. A numerical guard."""
+
+
+def _as_given(value: float) -> float:
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetKind:
+    """What the value of a target means.
+
+    Raises:
+        ValueError: If it is relative and settles, or either on an accuracy: both are defined for losses alone.
+    """
+
+    curve: CurveName
+    """The curve that is looked at."""
+    relative: bool = False
+    """Whether the level is a share of the initial training loss, and not a value of the curve itself."""
+    settles: bool = False
+    """Whether the target is met where the curve stops falling, a property of a whole curve, and not at a level."""
+    level: Callable[[float], float] = _as_given
+    """The level of the curve (if relative: its share) that a target of a given value asks for."""
+    lowest: float = 0.0
+    """Values must lie above it."""
+
+    def __post_init__(self) -> None:
+        if self.on_accuracy + self.relative + self.settles > 1:
+            raise ValueError(f"a kind of target on {self.curve} with relative={self.relative}, settles={self.settles}")
+
+    @property
+    def on_accuracy(self) -> bool:
+        """Whether more is better."""
+        return self.curve.endswith("accuracy")
+
+    @property
+    def highest(self) -> float:
+        """Upper bound of the value; accuracies may be equal to it, others must lie below."""
+        return 1.0 if self.on_accuracy or self.relative or self.settles else math.inf
+
+
+KINDS: Registry[TargetKind] = Registry("target")
+"""All kinds by name."""
+KINDS.register("loss_ratio", TargetKind(curve="train_loss", relative=True))
+KINDS.register("loss", TargetKind(curve="train_loss"))
+KINDS.register("accuracy", TargetKind(curve="train_accuracy"))
+KINDS.register("val_loss", TargetKind(curve="val_loss"))
+KINDS.register("val_accuracy", TargetKind(curve="val_accuracy"))
+KINDS.register("plateau", TargetKind(curve="train_loss", settles=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,25 +95,25 @@ class Target:
     ==============  =====================================================================  ==============
     """
 
-    kind: TargetKind
+    kind: str
+    """A name in `KINDS`."""
     value: float
+    """See the table."""
     patience: float = 1.0
     """Epochs over which a plateau is measured; unused by the other kinds."""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"Unknown target {self.kind!r}.", f"Use one of: {', '.join(KINDS)}.")
-        top = {"loss_ratio": 1.0, "plateau": 1.0, "loss": math.inf, "val_loss": math.inf}.get(self.kind, 1.0)
-        inside = 0.0 < self.value < top or (self.value == 1.0 and self.kind in ("accuracy", "val_accuracy"))
+        kind = KINDS.get(self.kind)
+        inside = kind.lowest < self.value < kind.highest or (self.value == kind.highest and kind.on_accuracy)
         if not (math.isfinite(self.value) and inside):
             raise InputError(
-                f"Target {self.kind} is {self.value!r}, but it must lie in (0, {top:g}"
-                f"{']' if 'accuracy' in self.kind else ')'}.",
+                f"Target {self.kind} is {self.value!r}, but it must lie in ({kind.lowest:g}, "
+                f"{kind.highest:g}{']' if kind.on_accuracy else ')'}.",
                 "For example 0.1 for a tenth of the initial loss, or accuracy=0.95.",
             )
         if not (math.isfinite(self.patience) and self.patience > 0):
             raise InputError(f"patience is {self.patience!r} epochs.", "Give a number above 0.")
-        if self.kind != "plateau":
+        if not kind.settles:
             # So that equal targets compare equal.
             object.__setattr__(self, "patience", 1.0)
 
@@ -66,41 +127,71 @@ class Target:
         try:
             name, _, rest = text.partition("=") if "=" in text else ("loss_ratio", "", text)
             value, _, patience = rest.partition("@")
-            return cls(kind=name.strip(), value=float(value), patience=float(patience or 1.0))  # type: ignore[arg-type]
+            return cls(kind=name.strip(), value=float(value), patience=float(patience or 1.0))
         except InputError:
             raise
         except (AttributeError, TypeError, ValueError):
             raise InputError(
                 f"Cannot read target {text!r}.",
-                f"Write a number (loss ratio) or KIND=VALUE with KIND one of: {', '.join(KINDS)}.",
+                f"Write a number (loss ratio) or KIND=VALUE with KIND one of: {', '.join(KINDS.names())}.",
             ) from None
+
+    @property
+    def curve(self) -> CurveName:
+        """The curve that is looked at."""
+        return KINDS.get(self.kind).curve
 
     @property
     def needs_validation(self) -> bool:
         """Whether validation data must be probed."""
-        return self.kind.startswith("val_")
+        return self.curve.startswith("val_")
 
-    def reached(
+    @property
+    def on_accuracy(self) -> bool:
+        """Whether it is an accuracy, of which more is better."""
+        return KINDS.get(self.kind).on_accuracy
+
+    @property
+    def relative(self) -> bool:
+        """Whether the value is a share of the initial training loss."""
+        return KINDS.get(self.kind).relative
+
+    @property
+    def settles(self) -> bool:
+        """Whether it is met where the curve stops falling, and not at a level."""
+        return KINDS.get(self.kind).settles
+
+    @property
+    def loss_ratio(self) -> float | None:
+        """The share of the initial training loss at which it is met; None where it is not such a share."""
+        kind = KINDS.get(self.kind)
+        return kind.level(self.value) if kind.relative and kind.curve == "train_loss" else None
+
+    def level(self, initial_loss: float | Floats) -> float | Floats:
+        """The value of its curve at which it is met, given the initial training loss; not for plateaus."""
+        level = KINDS.get(self.kind).level(self.value)
+        return level * initial_loss if self.relative else level
+
+    def pick(
         self,
         *,
         train_loss: Floats,
-        initial_loss: Floats,
         train_accuracy: Floats | None,
         val_loss: Floats | None,
         val_accuracy: Floats | None,
-    ) -> NDArray[np.bool_]:
-        """Where the target is met, for arrays of one shape (``initial_loss`` may broadcast). Not for plateaus.
+    ) -> Floats:
+        """The one of these curves that is looked at.
 
         Raises:
-            InputError: If the target is on a curve that is None.
+            InputError: If it is None.
         """
-        if self.kind == "plateau":
-            raise ValueError("a plateau is a property of a whole curve, not of one record")
-        if self.kind == "loss_ratio":
-            return np.asarray(train_loss <= self.value * initial_loss)
-        if self.kind == "loss":
-            return np.asarray(train_loss <= self.value)
-        curve = {"accuracy": train_accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}[self.kind]
+        curves = {
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+        }
+        curve = curves[self.curve]
         if curve is None:
             missing = "validation data" if self.needs_validation and val_loss is None else "accuracies"
             raise InputError(
@@ -108,10 +199,44 @@ class Target:
                 "Give the task validation data and a loss that knows correct answers, or take a target on the training "
                 "loss.",
             )
-        return np.asarray(curve <= self.value if self.kind == "val_loss" else curve >= self.value)
+        return curve
+
+    def distance(
+        self,
+        *,
+        train_loss: Floats,
+        initial_loss: Floats,
+        train_accuracy: Floats | None,
+        val_loss: Floats | None,
+        val_accuracy: Floats | None,
+    ) -> Floats:
+        """How far the target is away, ≤ 0 where it is met; not for plateaus.
+
+        ln(loss / level) for losses; level − accuracy for accuracies, less `ROUNDING`.
+
+        Args:
+            train_loss: Mean training losses; all arrays have this shape, or None where that curve is not known.
+            initial_loss: Mean training losses at step 0; may broadcast.
+            train_accuracy: Training accuracies, in [0, 1].
+            val_loss: Mean validation losses.
+            val_accuracy: Validation accuracies, in [0, 1].
+
+        Raises:
+            InputError: If the target is on a curve that is None.
+            ValueError: For a plateau.
+        """
+        if self.settles:
+            raise ValueError("a plateau is a property of a whole curve, not of one record")
+        curve = self.pick(
+            train_loss=train_loss, train_accuracy=train_accuracy, val_loss=val_loss, val_accuracy=val_accuracy
+        )
+        level = self.level(initial_loss)
+        if self.on_accuracy:
+            return np.asarray(level - ROUNDING - curve)
+        return np.asarray(np.log(np.maximum(curve, TINY)) - np.log(np.maximum(level, TINY)))
 
     def __str__(self) -> str:
-        suffix = f"@{_exact(self.patience)}" if self.kind == "plateau" else ""
+        suffix = f"@{_exact(self.patience)}" if self.settles else ""
         return f"{self.kind}={_exact(self.value)}{suffix}"
 
 

@@ -26,8 +26,9 @@ class Task:
     model: Callable[[], nn.Module]
     """Factory of the network with its pre-trained weights; must give the same weights on every call."""
     data: Any
-    """Training data: a map-style dataset of (input, target) items, a pair of tensors (inputs, targets), the path of an
-    Arrow/Parquet file, a ray.data.Dataset, or a function without arguments returning one of these."""
+    """Training data: a map-style dataset of (input, target) items, a pair (inputs, targets) of tensors, arrays, lists
+    or pandas objects, a pandas DataFrame, the path of an Arrow/Parquet file, a ray.data.Dataset, or a function without
+    arguments returning one of these."""
     validation: Any = None
     """Validation data in the same forms, or None."""
     loss: str | Loss | Callable[[Tensor, Tensor], Tensor] = "cross_entropy"
@@ -40,13 +41,15 @@ class Task:
     collate: Callable[[list[Any]], tuple[Any, Tensor]] | None = None
     """From a list of items to (inputs, targets). Default: torch's collation of (input, target) pairs."""
     mode: Literal["eval", "train"] = "eval"
-    """Mode of norms and dropout. Per-sample gradients need 'eval'; 'train' is refused where it would differ."""
+    """'train': the network as ``module.train()`` has it, data read afresh in every step; predictions follow descent
+    rates of minibatches, and targets are on the training loss. 'eval': norms with their stored statistics and no
+    dropout, as per-sample gradients need; all targets."""
     reestimate_norms: bool = False
     """Whether batch-norm running statistics are first re-estimated on the task's own data."""
     input_columns: Sequence[str] | None = None
-    """Columns that form the inputs of Arrow, Parquet or ray.data items (one: a tensor; several: a mapping)."""
+    """Columns that form the inputs of Arrow, Parquet, pandas or ray.data items (one: a tensor; several: a mapping)."""
     target_column: str | None = None
-    """Column of Arrow, Parquet or ray.data items that holds the target."""
+    """Column of Arrow, Parquet, pandas or ray.data items that holds the target."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):

@@ -1,4 +1,4 @@
-"""Arrow and Parquet files as datasets of tensors."""
+"""Arrow and Parquet files, and frames of the same columns, as datasets of tensors."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from raytt.errors import InputError, StoreError
 from raytt.task.task import Inputs
+from raytt.training.source import Opener
 
 
 class TableDataset(Dataset[tuple[Any, Tensor]]):
@@ -77,7 +78,7 @@ def open_table(path: Path, input_columns: Sequence[str] | None, target_column: s
             source = pa.memory_map(str(path))
             reader = pa.ipc.open_file(source) if magic == b"ARROW1" else pa.ipc.open_stream(source)
             names = reader.schema.names
-        inputs, target = _choose(path, names, input_columns, target_column)
+        inputs, target = _choose(f"the file {path}", names, input_columns, target_column)
         wanted = [*inputs, target]
         if magic.startswith(b"PAR1"):
             table = pa.parquet.ParquetFile(path, memory_map=True).read(columns=wanted)
@@ -88,6 +89,25 @@ def open_table(path: Path, input_columns: Sequence[str] | None, target_column: s
             f"{path} cannot be read as an Arrow or Parquet file: {error}", "Write it with pyarrow, pandas or polars."
         ) from error
     return TableDataset(table, inputs, target)
+
+
+def open_frame(frame: Any, input_columns: Sequence[str] | None, target_column: str | None) -> TableDataset:
+    """The dataset in a ``pandas.DataFrame``, as `open_table` reads it from a file of the same columns.
+
+    Raises:
+        InputError: If a column is not in it, or mixes kinds of values.
+    """
+    columns = {str(name): frame.iloc[:, i] for i, name in enumerate(frame.columns)}
+    inputs, target = _choose("a pandas DataFrame", list(columns), input_columns, target_column)
+    arrays = {}
+    for name in (*inputs, target):
+        try:
+            arrays[name] = pa.chunked_array([pa.Array.from_pandas(columns[name])])
+        except pa.ArrowException as error:
+            raise InputError(
+                f"Column {name!r} of the DataFrame cannot be read: {error}", "Give it values of one kind."
+            ) from error
+    return TableDataset(pa.table(arrays), inputs, target)
 
 
 def write_parquet(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -109,20 +129,22 @@ def write_parquet(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _choose(
-    path: Path, names: list[str], input_columns: Sequence[str] | None, target_column: str | None
+    what: str, names: list[str], input_columns: Sequence[str] | None, target_column: str | None
 ) -> tuple[list[str], str]:
-    listing = f"Columns of {path.name}: {', '.join(names)}."
+    listing = f"Its columns: {', '.join(names)}."
     if target_column is None:
         raise InputError(
-            f"The data is the file {path}, but Task has no target_column.",
+            f"The data is {what}, but Task has no target_column.",
             f"Set target_column and, unless all others are inputs, input_columns. {listing}",
         )
     inputs = list(input_columns) if input_columns is not None else [n for n in names if n != target_column]
     if not inputs:
-        raise InputError("There is no input column.", f"Name at least one in input_columns. {listing}")
+        raise InputError(
+            f"The data is {what}, and no input column is left.", f"Name at least one in input_columns. {listing}"
+        )
     for name in (*inputs, target_column):
         if name not in names:
-            raise InputError(f"There is no column {name!r}.", listing)
+            raise InputError(f"The data is {what}, which has no column {name!r}.", listing)
     return inputs, target_column
 
 
@@ -173,3 +195,10 @@ def _flatten(name: str, column: Any, count: int) -> tuple[Any, int]:
             "Pad or crop them to one length.",
         )
     return values, int(lengths[0]) if count else 0
+
+
+TABLE_FILE = Opener(
+    form="the path of an Arrow or Parquet file",
+    accepts=lambda source, task: isinstance(source, str | Path),
+    open=lambda source, task: open_table(Path(source), task.input_columns, task.target_column),
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,90 +12,75 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from raytt.errors import InputError
+from raytt.task.losses import as_loss
 from raytt.task.minibatches import permutation
 from raytt.task.task import Inputs, Task
-from raytt.training.arrow_dataset import open_table
+from raytt.training.arrow_dataset import TABLE_FILE
+from raytt.training.pair_dataset import PAIR, PairDataset
+from raytt.training.pandas_dataset import PANDAS
+from raytt.training.source import Opener, called
 
 MEMORY_LIMIT = 1 << 30
 """Bytes up to which the inputs of a `Split` are kept in memory."""
 
-_FORMS = (
-    "Give a map-style dataset of (input, target) items, a pair of tensors (inputs, targets), the path of an Arrow or "
-    "Parquet file, a ray.data.Dataset, or a function without arguments that returns one of these."
+
+def _is_map_style(source: Any, task: Task) -> bool:
+    # An IterableDataset inherits a __getitem__ that only raises.
+    readable = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+    return readable and not isinstance(source, Mapping | Tensor | IterableDataset)
+
+
+MAP_STYLE = Opener(
+    form="a map-style dataset of (input, target) items",
+    accepts=_is_map_style,
+    open=lambda source, task: source,
 )
 
+OPENERS = (TABLE_FILE, PANDAS, PAIR, MAP_STYLE)
+"""The forms of data in the order in which they are tried. A new one is an `Opener` in a file of its own and one more
+entry here, before `MAP_STYLE`, which takes anything that can be indexed.
 
-class PairDataset(Dataset[tuple[Any, Tensor]]):
-    """Inputs and targets held as tensors; ``inputs`` may be a mapping of tensors, all of N rows.
-
-    Raises:
-        InputError: If the numbers of rows differ.
-    """
-
-    def __init__(self, inputs: Inputs, targets: Tensor) -> None:
-        for name, tensor in inputs.items() if isinstance(inputs, Mapping) else [("the inputs", inputs)]:
-            if tensor.ndim == 0 or targets.ndim == 0 or len(tensor) != len(targets):
-                raise InputError(
-                    f"{name} has shape {tuple(tensor.shape)}, but the targets have shape {tuple(targets.shape)}.",
-                    "Give as many targets as inputs, samples first.",
-                )
-        self.inputs = inputs
-        self.targets = targets
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, position: int) -> tuple[Any, Tensor]:
-        inputs, targets = self.batch([position])
-        single = {k: v[0] for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[0]
-        return single, targets[0]
-
-    def batch(self, index: Sequence[int] | NDArray[np.int64]) -> tuple[Inputs, Tensor]:
-        """The collated samples at ``index``; the same as torch's collation of the single items."""
-        rows = torch.as_tensor(np.asarray(index, dtype=np.int64))
-        if isinstance(self.inputs, Mapping):
-            return {k: v[rows] for k, v in self.inputs.items()}, self.targets[rows]
-        return self.inputs[rows], self.targets[rows]
+A ``ray.data.Dataset`` is not among them (`raytt.cluster.plumbing.ray_dataset`): its rows cannot be read by position,
+but are fetched in one pass on the cluster when it is known which of them are probed. And only the cluster imports Ray.
+"""
 
 
 def open_dataset(source: Any, task: Task) -> Dataset[Any]:
-    """A map-style dataset from any form of data that a `Task` accepts.
+    """A map-style dataset from any form of data that a `Task` accepts: the first of `OPENERS` that takes it.
 
     Args:
         source: ``task.data`` or ``task.validation``. Functions without arguments are called.
-        task: For the column names of Arrow and Parquet files.
+        task: For the names of columns, and the loss that targets are to fit.
 
     Raises:
         InputError: If the form is unknown, sizes disagree, or there is no sample.
     """
-    if callable(source) and not hasattr(source, "__getitem__"):
-        source = source()
-    if isinstance(source, str | Path):
-        dataset: Any = open_table(Path(source), task.input_columns, task.target_column)
-    elif isinstance(source, tuple | list) and len(source) == 2 and _is_columns(source[0]) and _is_array(source[1]):
-        inputs, targets = source
-        if isinstance(inputs, Mapping):
-            dataset = PairDataset({str(k): torch.as_tensor(v) for k, v in inputs.items()}, torch.as_tensor(targets))
-        else:
-            dataset = PairDataset(torch.as_tensor(inputs), torch.as_tensor(targets))
-    elif isinstance(source, IterableDataset):
-        raise InputError(
-            f"The data is an iterable dataset ({type(source).__name__}): raytt must fetch samples by position.", _FORMS
-        )
-    elif hasattr(source, "__getitem__") and hasattr(source, "__len__") and not isinstance(source, Mapping | Tensor):
-        dataset = source
-    else:
-        raise InputError(f"Cannot read data given as {type(source).__module__}.{type(source).__name__}.", _FORMS)
+    source = called(source)
+    opener = next((opener for opener in OPENERS if opener.accepts(source, task)), None)
+    if opener is None:
+        raise _unknown_form(source)
+    dataset: Any = opener.open(source, task)
     if len(dataset) == 0:
         raise InputError("The data set is empty.", "Give at least one sample.")
     return dataset  # type: ignore[no-any-return]
 
 
+def _unknown_form(source: Any) -> InputError:
+    problem = f"Cannot read data given as {type(source).__module__}.{type(source).__name__}."
+    if isinstance(source, IterableDataset):
+        problem = f"The data is an iterable dataset ({type(source).__name__}): raytt must fetch samples by position."
+    forms = "; ".join(opener.form for opener in reversed(OPENERS))
+    return InputError(
+        problem, f"Give one of: {forms}; a ray.data.Dataset; a function without arguments that returns one of these."
+    )
+
+
 def load_batch(task: Task, dataset: Dataset[Any], index: Sequence[int] | NDArray[np.int64]) -> tuple[Inputs, Tensor]:
-    """The collated samples at positions ``index``: inputs, and targets of as many rows.
+    """The collated samples at positions ``index``: inputs, and targets of as many rows, as the task's loss takes them.
 
     Raises:
-        InputError: If items cannot be collated to (inputs, targets), or floating inputs or targets are not finite.
+        InputError: If items cannot be collated to (inputs, targets), floating inputs or targets are not finite, or the
+            loss refuses the targets (`Loss.convert`).
     """
     if task.collate is None and hasattr(dataset, "batch"):
         inputs, targets = dataset.batch(index)
@@ -109,7 +93,7 @@ def load_batch(task: Task, dataset: Dataset[Any], index: Sequence[int] | NDArray
             "Return (inputs, targets) with one row of a targets tensor per sample.",
         )
     _check_finite(inputs, targets, index)
-    return inputs, targets
+    return inputs, as_loss(task.loss).convert(targets)
 
 
 def default_forward(model: nn.Module, inputs: Inputs) -> Tensor:
@@ -210,14 +194,6 @@ class Split:
         inputs, _ = self._load([0])
         tensors = inputs.values() if isinstance(inputs, Mapping) else [inputs]
         return len(self) * sum(t.numel() * t.element_size() for t in tensors)
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, Tensor | np.ndarray)
-
-
-def _is_columns(value: Any) -> bool:
-    return _is_array(value) or (isinstance(value, Mapping) and len(value) > 0 and all(map(_is_array, value.values())))
 
 
 def _items(dataset: Any, index: Sequence[int] | NDArray[np.int64]) -> list[Any]:

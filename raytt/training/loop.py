@@ -22,7 +22,8 @@ from raytt.training.model import PreparedModel, prepare_model
 EVAL_BATCH_SIZE = 64
 """Samples per batch when losses are evaluated without gradients."""
 DIVERGENCE_RATIO = 100.0
-"""A run whose loss exceeds this times its initial one counts as diverged."""
+"""A run whose loss exceeds this times its initial one counts as diverged and is stopped, as its further steps would
+cost what all steps do. Simulated runs are followed further, see `raytt.dynamics.recording.DIVERGENCE_RATIO`."""
 
 Floats = NDArray[np.float64]
 Positions = Sequence[int] | NDArray[np.int64]
@@ -56,25 +57,6 @@ class TrainingCurve:
             curve = getattr(self, name)
             if curve is not None and (curve.shape != self.steps.shape or bool(np.isnan(curve).any())):
                 raise ValueError(f"{name} has shape {curve.shape} for {self.steps.shape} records, or holds NaN")
-
-
-def make_optimizer(candidate: Candidate, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The torch optimizer that a candidate names, at its peak learning rate."""
-    if candidate.optimizer == "adamw":
-        return torch.optim.AdamW(
-            parameters,
-            lr=candidate.lr,
-            betas=candidate.betas,
-            eps=candidate.eps,
-            weight_decay=candidate.weight_decay,
-        )
-    return torch.optim.SGD(
-        parameters,
-        lr=candidate.lr,
-        momentum=candidate.momentum,
-        nesterov=candidate.nesterov,
-        weight_decay=candidate.weight_decay,
-    )
 
 
 def training_step(
@@ -145,7 +127,7 @@ def train(
             shorter than ``steps``, or the data or the network cannot be used.
     """
     due = _record_steps(record_at, steps)
-    rates = candidate.lr * candidate.lr_factors(_schedule_length(schedule_steps, steps))
+    rates = candidate.learning_rates(_schedule_length(schedule_steps, steps))
     loss = as_loss(task.loss)
     dataset = open_dataset(task.data, task)
     fit = Split(task, dataset, train_index, device=device, dtype=dtype)
@@ -158,7 +140,7 @@ def train(
     if task.validation is not None:
         validation = Split(task, open_dataset(task.validation, task), val_index, device=device, dtype=dtype)
     recorder = _Recorder(model, loss, measured, validation)
-    optimizer = make_optimizer(candidate, model.trainable.values())
+    optimizer = candidate.optimizer.torch(model.trainable.values(), candidate.lr)
     seconds: list[float] = []
     first = recorder.record(0)
     if not np.isfinite(first):

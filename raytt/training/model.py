@@ -80,6 +80,32 @@ def prepare_model(
     )
 
 
+def prepare_for_training(task: Task, *, device: str | torch.device = "cpu") -> PreparedModel:
+    """Build the network and choose what trains, with every module in the mode into which ``module.train()`` puts it.
+
+    This is the network as a training loop has it: batch norms use the statistics of the minibatch and update their
+    running ones, dropout and stochastic depth are active, and a network that overrides ``train`` (to keep norms in eval
+    mode, say) does so here. `prepare_model` in contrast needs outputs that do not depend on the rest of the batch.
+
+    Raises:
+        InputError: If the factory gives no network, weights are not finite, no parameter trains, or a pattern matches
+            nothing.
+    """
+    module = _build(task)
+    _check_weights(module)
+    trainable, notes = _choose_trainable(module, task)
+    module.train()
+    module.to(device)
+    return PreparedModel(
+        module=module, forward=task.forward or default_forward, trainable=trainable, notes=tuple(notes)
+    )
+
+
+def prepare_as_trained(task: Task, *, device: str | torch.device = "cpu") -> PreparedModel:
+    """The network in the mode in which the task is trained: `prepare_for_training` or `prepare_model`."""
+    return prepare_for_training(task, device=device) if task.mode == "train" else prepare_model(task, device=device)
+
+
 def weights_fingerprint(module: nn.Module) -> str:
     """A hash of names, dtypes, shapes and values of all parameters and buffers, 32 hexadecimal digits.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,8 +14,8 @@ from raytt.task.losses import as_loss
 from raytt.task.minibatches import check_batch_size, iterate_minibatches
 from raytt.task.task import Task
 from raytt.training.datasets import load_batch, open_dataset, to_device
-from raytt.training.loop import make_optimizer, training_step
-from raytt.training.model import prepare_model
+from raytt.training.loop import training_step
+from raytt.training.model import prepare_as_trained
 
 
 def time_steps(
@@ -52,9 +51,9 @@ def time_steps(
     dataset = open_dataset(task.data, task)
     num_samples = len(dataset)  # type: ignore[arg-type]
     check_batch_size(num_samples, chosen.batch_size)
-    model = prepare_model(task, device=device)
+    model = prepare_as_trained(task, device=device)
     loss = as_loss(task.loss)
-    optimizer = make_optimizer(replace(chosen, lr=1.0), model.trainable.values())
+    optimizer = chosen.optimizer.torch(model.trainable.values(), 1.0)
     optimizer.param_groups[0]["lr"] = 0.0
     seconds: list[float] = []
     begin = time.perf_counter()

@@ -26,7 +26,7 @@ from raytt.pricing.work import StepWork
 from raytt.task.losses import as_loss
 from raytt.task.task import Inputs, Task
 from raytt.training.datasets import load_batch, open_dataset
-from raytt.training.model import PreparedModel, prepare_model
+from raytt.training.model import PreparedModel, prepare_as_trained
 
 UPDATE_ACCESSES = 5
 """Reads and writes of a number per trainable weight in one update of SGD with momentum."""
@@ -41,7 +41,7 @@ def count_work(task: Task, batch_sizes: Sequence[int]) -> dict[int, StepWork]:
     Raises:
         Exception: Whatever the network raises when its tensors have no contents (it looks at their values, say).
     """
-    model = prepare_model(task)
+    model = prepare_as_trained(task)
     inputs, targets = load_batch(task, open_dataset(task.data, task), [0])
     sizes = sorted({min(batch_sizes), max(batch_sizes)})
     counted = {size: _count(task, model, inputs, targets, size) for size in sizes}

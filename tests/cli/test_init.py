@@ -71,7 +71,7 @@ def test_the_name_must_be_that_of_a_python_file() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_what_it_writes_can_be_ranked() -> None:
-    """The small task; the others are ranked by the commands of the tutorial, see `tests/test_tutorial.py`."""
+    """The small task; the others are ranked by the commands of the tutorial, see `tests/docs/test_tutorial.py`."""
     import raytt
 
     init("task.py", "--kind", "small")
@@ -81,11 +81,8 @@ def test_what_it_writes_can_be_ranked() -> None:
         loaded.search_space,
         target=loaded.target or 0.1,
         num_candidates=4,
-        samples=32,
-        proj_dim=256,
-        num_workers=1,
-        num_paths=2,
-        storage_path="runs",
-        progress=False,
+        estimator=raytt.EstimatorSettings(samples=32, proj_dim=256, num_paths=2),
+        cluster=raytt.ClusterSettings(num_workers=1),
+        run=raytt.RunSettings(storage_path="runs", progress=False),
     )
     assert len(ranking.entries) == 4

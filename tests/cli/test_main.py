@@ -4,6 +4,7 @@ import inspect
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ import raytt
 from raytt.cli import main as cli
 from raytt.errors import ResourceError
 from raytt.pricing.terms import Terms
+from raytt.settings.cluster import ClusterSettings
+from raytt.settings.declaration import settings_of
+from raytt.settings.estimator import EstimatorSettings
+from raytt.settings.ranking import RankingSettings
+from raytt.settings.run import RunSettings
 from raytt.task.target import Target
 from raytt.workflows import rank as pipeline
 from tests.support.fakes import example_ranking
@@ -69,52 +75,39 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> None:
     assert run(monkeypatch, "rank", task_file) == 0
     (call,) = fake.calls
-    assert call["task"].name == "mine"
-    assert call["search_space"] == {"lr": 0.1}
-    assert call.pop("name").startswith("mine-2")
-    del call["task"], call["search_space"]
+    assert call.pop("task").name == "mine"
+    assert call.pop("search_space") == {"lr": 0.1}
+    run_settings = call.pop("run")
+    assert run_settings.name.startswith("mine-2")
+    assert replace(run_settings, name=None) == RunSettings()
     assert call == {
-        "target": Target(kind="loss_ratio", value=0.1),
+        "target": 0.1,
         "num_candidates": 32,
         "seed": 0,
-        "proj_dim": 2048,
-        "samples": None,
-        "num_workers": None,
-        "min_workers": None,
-        "wait_seconds": None,
-        "use_gpu": False,
-        "precision": "float32",
-        "max_outputs": 24,
-        "address": None,
-        "storage_path": "runs",
+        "max_epochs": 20.0,
         "usd_per_hour": None,
         "terms": Terms(),
-        "max_epochs": 20.0,
-        "num_paths": 4,
-        "method": "sgd",
-        "reference_steps": None,
+        "estimator": EstimatorSettings(),
+        "cluster": ClusterSettings(),
     }
 
 
 def test_defaults_are_those_of_the_function() -> None:
-    function = inspect.signature(pipeline.rank).parameters
-    command = inspect.signature(cli.rank).parameters
-    # These become one argument.
-    options = inspect.signature(Terms.of).parameters.keys() | {"price"}
-    renamed = {"candidates": "num_candidates"}
-    for name, parameter in command.items():
-        # The task's own target and a name made from its task come in between.
-        if name not in ("task", "target", "name", "json_file", *options):
-            assert parameter.default == function[renamed.get(name, name)].default, name
+    parameters = inspect.signature(pipeline.rank).parameters
+    for setting in settings_of(RankingSettings):
+        assert parameters[setting.name].default == setting.default, setting.name
+    for name in ("estimator", "cluster", "run", "terms"):
+        assert parameters[name].default is None
 
 
 def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) -> None:
     options = (
         "--candidates 200 --target accuracy=0.9 --seed 7 --proj-dim 128 --samples 64 --num-workers 3 --use-gpu "
-        "--precision bfloat16 --max-outputs 16 --min-workers 2 --wait-seconds 90 --reference-steps 0 "
+        "--precision bfloat16 --max-outputs 16 --min-workers 2 --wait-seconds 90 --reference-steps 0 --no-screen "
         "--address auto --storage-path there --name this --usd-per-hour 1.5 --max-epochs 2.5 --num-paths 6 "
         "--method sde --price aws:g6.xlarge --price aws:g5.xlarge:spot --gpus 1 --gpus 2 --efficiency 0.9 "
-        "--seconds-per-step 32=0.1 --budget-usd 40 --deadline 12h --confidence 0.8"
+        "--seconds-per-step 32=0.1 --budget-usd 40 --deadline 12h --confidence 0.8 --no-progress "
+        "--resources-per-worker CPU=4,GPU=0.5,tpu=1"
     )
     assert run(monkeypatch, "rank", task_file, *options.split()) == 0
     (call,) = fake.calls
@@ -123,17 +116,7 @@ def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) 
         "target": Target(kind="accuracy", value=0.9),
         "num_candidates": 200,
         "seed": 7,
-        "proj_dim": 128,
-        "samples": 64,
-        "num_workers": 3,
-        "min_workers": 2,
-        "wait_seconds": 90.0,
-        "use_gpu": True,
-        "precision": "bfloat16",
-        "max_outputs": 16,
-        "address": "auto",
-        "storage_path": "there",
-        "name": "this",
+        "max_epochs": 2.5,
         "usd_per_hour": 1.5,
         "terms": Terms.of(
             prices=["aws:g6.xlarge", "aws:g5.xlarge:spot"],
@@ -144,10 +127,25 @@ def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) 
             deadline="12h",
             confidence=0.8,
         ),
-        "max_epochs": 2.5,
-        "num_paths": 6,
-        "method": "sde",
-        "reference_steps": 0,
+        "estimator": EstimatorSettings(
+            samples=64,
+            proj_dim=128,
+            precision="bfloat16",
+            max_outputs=16,
+            method="sde",
+            reference_steps=0,
+            num_paths=6,
+            screen=False,
+        ),
+        "cluster": ClusterSettings(
+            address="auto",
+            num_workers=3,
+            min_workers=2,
+            wait_seconds=90.0,
+            use_gpu=True,
+            resources_per_worker={"CPU": 4.0, "GPU": 0.5, "tpu": 1.0},
+        ),
+        "run": RunSettings(storage_path="there", name="this", progress=False),
     }
 
 
@@ -181,12 +179,12 @@ def test_json_that_cannot_be_written_still_shows_the_table(
     [
         (["rank", "nothing.py"], "Error: There is no file nothing.py"),
         (["rank", "my_task.py", "--target", "soon"], "Error: Cannot read target 'soon'"),
-        (["rank", "my_task.py", "--candidates", "0"], "--candidates"),
+        (["rank", "my_task.py", "--candidates", "0"], "Error: num_candidates is 0. Give a whole number of at least 1."),
         (
             ["rank", "my_task.py", "--precision", "float8"],
             "Error: precision is 'float8'. Use one of: float32, bfloat16.",
         ),
-        (["rank", "my_task.py", "--method", "ode"], "'ode' is not"),
+        (["rank", "my_task.py", "--method", "ode"], "Error: method is 'ode'. Use one of: sgd, sde."),
         (["rank"], "Missing argument"),
         (["rankk"], "No such command"),
     ],
@@ -217,7 +215,7 @@ def test_other_errors_keep_their_traceback(monkeypatch: Any, fake: FakeRank, tas
 def test_interrupt_says_how_to_go_on(monkeypatch: Any, fake: FakeRank, task_file: str, capsys: Any) -> None:
     fake.error = KeyboardInterrupt()
     assert run(monkeypatch, "rank", "my_task.py", "--seed", "3") == 130
-    name = fake.calls[0]["name"]
+    name = fake.calls[0]["run"].name
     assert f"  raytt rank my_task.py --seed 3 --name {name}\n" in capsys.readouterr().err
     assert run(monkeypatch, "rank", "my_task.py", "--name", "mine") == 130
     assert "  raytt rank my_task.py --name mine\n" in capsys.readouterr().err
@@ -233,6 +231,7 @@ def test_version(monkeypatch: Any, capsys: Any) -> None:
     [
         ("raytt bu", ["budget"]),
         ("raytt budget --pri", ["--price"]),
+        ("raytt rank t.py --precision b", ["bfloat16"]),
         ("raytt budget runs/mine --price azure:NC24", ["azure:NC24ads_A100_v4", "azure:NC24ads_A100_v4:spot"]),
     ],
 )

@@ -18,8 +18,14 @@ from raytt.cluster.plumbing import jobs
 from raytt.cluster.plumbing.hand_over import to_line
 from raytt.cluster.plumbing.jobs import Job, JobServer
 from raytt.errors import InputError, ResourceError, StoreError, WorkerError
+from raytt.settings.cluster import ClusterSettings
+from raytt.settings.estimator import EstimatorSettings
+from raytt.settings.ranking import RankingSettings
+from raytt.settings.run import RunSettings
 from tests.support.fakes import example_ranking
 
+OUTSIDE = RunSettings(storage_path="~/runs")
+"""A run kept outside the job's own directory."""
 ADDRESS = "http://127.0.0.1:8265"
 RESULT = to_line(json.dumps(example_ranking().to_json()).encode())
 
@@ -75,71 +81,58 @@ def words(job: Job) -> list[str]:
 
 def test_a_plan_runs_rank_in_the_tasks_directory(here: Path) -> None:
     job = plan(
-        "mine/my task.py::other", ["--candidates", "7", "--use-gpu", "--name", "n", "--storage-path", "s3://b/x"]
+        "mine/my task.py::other",
+        run=RunSettings(name="n", storage_path="s3://b/x"),
+        others=(RankingSettings(num_candidates=7), ClusterSettings(use_gpu=True), EstimatorSettings(screen=False)),
+        target="0.2",
     )
     assert job.working_dir == str(here / "mine")
     assert words(job) == shlex.split(
-        "python -m raytt rank 'my task.py::other' --candidates 7 --use-gpu --name n --storage-path s3://b/x "
-        "--json raytt-ranking.json"
+        "python -m raytt rank 'my task.py::other' --target 0.2 --candidates 7 --use-gpu --no-screen "
+        "--storage-path s3://b/x --name n --json raytt-ranking.json"
     )
     assert job.job_id.startswith("raytt-n-")
     assert job.metadata["run"] == "n"
     assert job.env_vars == {}
 
 
-def test_a_plan_names_the_run_and_keeps_it_outside_the_jobs_own_directory() -> None:
-    given = words(plan("mine/my task.py", []))
-    assert given[given.index("--storage-path") + 1] == "~/raytt-runs"
+def test_a_plan_names_the_run() -> None:
+    given = words(plan("mine/my task.py", run=OUTSIDE))
     assert given[given.index("--name") + 1].startswith("my-task-20")
 
 
 def test_a_larger_working_directory(here: Path) -> None:
-    job = plan("mine/my task.py", [], working_dir=here)
+    job = plan("mine/my task.py", run=OUTSIDE, working_dir=here)
     assert (job.working_dir, words(job)[4]) == (str(here), "mine/my task.py")
 
 
 def test_a_module_comes_from_here_or_from_the_cluster(here: Path) -> None:
-    assert plan("raytt.examples.digits", []).working_dir is None
-    assert plan("raytt.examples.digits", [], working_dir=here).working_dir == str(here)
+    assert plan("raytt.examples.digits", run=OUTSIDE).working_dir is None
+    assert plan("raytt.examples.digits", run=OUTSIDE, working_dir=here).working_dir == str(here)
     (here / "own.py").write_text("")
-    assert plan("own", []).working_dir == str(here)
+    assert plan("own", run=OUTSIDE).working_dir == str(here)
 
 
 @pytest.mark.parametrize(
-    ("task", "options", "settings", "message"),
+    ("task", "settings", "message"),
     [
-        ("nothing.py", [], {}, "There is no file nothing.py"),
-        ("--seed", ["3"], {}, "before the options"),
-        ("mine/my task.py", ["--storage-path", "runs"], {}, "temporary directory"),
-        ("mine/my task.py", ["--address", "auto"], {}, "--json and --address"),
-        ("mine/my task.py", ["--json", "x"], {}, "--json and --address"),
-        ("mine/my task.py", ["--precision", "float8"], {}, "precision is 'float8'"),
-        ("mine/my task.py", [], {"working_dir": Path("/usr")}, "does not lie within"),
-        ("mine/my task.py", [], {"env": ["RAYTT_NO_SUCH"]}, "no such variable"),
-        ("mine/my task.py", [], {"env": ["=hidden"]}, "something else than KEY"),
+        ("nothing.py", {}, "There is no file nothing.py"),
+        ("mine/my task.py", {"run": RunSettings(storage_path="runs")}, "temporary directory"),
+        ("mine/my task.py", {"target": "soon"}, "Cannot read target 'soon'"),
+        ("mine/my task.py", {"working_dir": Path("/usr")}, "does not lie within"),
+        ("mine/my task.py", {"env": ["RAYTT_NO_SUCH"]}, "no such variable"),
+        ("mine/my task.py", {"env": ["=hidden"]}, "something else than KEY"),
     ],
 )
-def test_plans_that_cannot_work_are_refused_here(
-    task: str, options: list[str], settings: dict[str, Any], message: str
-) -> None:
+def test_plans_that_cannot_work_are_refused_here(task: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        plan(task, options, **settings)
+        plan(task, **({"run": OUTSIDE} | settings))
     assert "hidden" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [(["--candidats", "3"], "--candidats"), (["--candidates", "0"], "1"), (["extra"], "extra")],
-)
-def test_options_of_rank_are_checked_before_anything_is_sent(options: list[str], message: str) -> None:
-    # The class is that of typer's own copy of click in newer versions, of click itself in older ones.
-    with pytest.raises(Exception, match=message):
-        plan("mine/my task.py", options)
 
 
 def test_environment_is_given_or_taken_from_here_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t=value")
-    job = plan("mine/my task.py", [], env=["AWS_SECRET_ACCESS_KEY", "A=b=c", "EMPTY="])
+    job = plan("mine/my task.py", run=OUTSIDE, env=["AWS_SECRET_ACCESS_KEY", "A=b=c", "EMPTY="])
     assert job.env_vars == {"AWS_SECRET_ACCESS_KEY": "s3cr3t=value", "A": "b=c", "EMPTY": ""}
     assert "s3cr3t" not in repr(job)
     assert "s3cr3t" not in job.entrypoint
@@ -148,7 +141,7 @@ def test_environment_is_given_or_taken_from_here_and_never_shown(monkeypatch: py
 
 def test_what_the_server_gets(here: Path) -> None:
     client = FakeClient()
-    job = plan("mine/my task.py", [], env=["A=1"], num_cpus=2.0, memory=1 << 30)
+    job = plan("mine/my task.py", run=OUTSIDE, env=["A=1"], num_cpus=2.0, memory=1 << 30)
     JobServer(ADDRESS, client=client).submit(job)
     (sent,) = client.submitted
     assert sent["submission_id"] == job.job_id
@@ -226,7 +219,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
-    """What every address leads to."""
+    """What every address leads to; none is exported."""
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
     fake = FakeClient()
     monkeypatch.setattr(jobs, "JobSubmissionClient", lambda address: fake)
     return fake
@@ -237,9 +232,38 @@ def test_submitting_says_how_to_fetch(monkeypatch: Any, client: FakeClient, caps
     shown = capsys.readouterr()
     (sent,) = client.submitted
     assert "--seed 3" in sent["entrypoint"]
+    assert "--storage-path '~/raytt-runs'" in sent["entrypoint"]
     assert f"  raytt fetch {sent['submission_id']} --address {ADDRESS} --follow\n" in shown.err
     assert shown.out == ""
     assert list(Path().glob("*.json")) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"RAY_ADDRESS": ADDRESS}, ADDRESS),
+        ({"RAY_ADDRESS": "http://other:8265", "RAY_API_SERVER_ADDRESS": ADDRESS}, ADDRESS),
+    ],
+)
+def test_the_address_that_is_exported_is_used(
+    monkeypatch: Any, client: FakeClient, capsys: Any, environment: dict[str, str], expected: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert run(monkeypatch, "submit", "mine/my task.py", "--name", "n") == 0
+    assert f"--address {expected} --follow\n" in capsys.readouterr().err
+    assert run(monkeypatch, "submit", "mine/my task.py", "--address", "http://given:1") == 0
+    assert "--address http://given:1 --follow\n" in capsys.readouterr().err
+
+
+def test_a_clusters_address_that_is_exported_is_none_of_a_job_server(
+    monkeypatch: Any, client: FakeClient, capsys: Any
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    assert run(monkeypatch, "submit", "mine/my task.py") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "'ray://head:10001' is not the address of a job server" in told
+    assert "RAY_ADDRESS" in told
 
 
 def test_following_ends_with_the_table_and_the_file(monkeypatch: Any, client: FakeClient, capsys: Any) -> None:
@@ -272,6 +296,10 @@ def test_interrupting_leaves_the_job_alone(monkeypatch: Any, client: FakeClient,
     [
         (["mine/my task.py"], "Missing option '--address'"),
         (["mine/my task.py", "--address", ADDRESS, "--candidats", "3"], "No such option"),
+        (["mine/my task.py", "extra", "--address", ADDRESS], "unexpected extra argument"),
+        (["mine/my task.py", "--address", ADDRESS, "--candidates", "0"], "num_candidates is 0"),
+        (["mine/my task.py", "--address", ADDRESS, "--storage-path", "runs"], "temporary directory"),
+        (["mine/my task.py", "--address", ADDRESS, "--price", "aws:none"], "aws:none"),
         (["mine/my task.py", "--address", "head"], "not the address of a job server"),
         (["nothing.py", "--address", ADDRESS], "There is no file"),
     ],

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 import raytt
 from raytt.pricing.step_time import StepTime
-from raytt.workflows import predict
+from raytt.workflows import step_costs
+from tests.support.settings import grouped
 
 SPACE = [{"lr": lr, "batch_size": batch} for lr in (0.01, 0.1) for batch in (4, 8)]
 
@@ -63,11 +64,12 @@ def ranking(folder: Path | str, *, on_times: Callable[[], None] = lambda: None, 
         on_times()
         return {b: StepTime(batch_size=b, seconds=0.1, low=0.1, high=0.1, source="made up") for b in sizes}
 
-    predict.measure_step_times = times  # type: ignore[assignment]
+    step_costs.measure_step_times = times  # type: ignore[assignment]
     options: dict[str, Any] = {"task": TASK, "storage_path": folder, "num_workers": 3, "progress": False}
     # Few: some tasks here are slow on purpose.
     options["reference_steps"] = 8
-    return raytt.rank(search_space=SPACE, target=0.6, proj_dim=128, num_paths=2, name="r", **(options | changes))
+    options |= {"search_space": SPACE, "target": 0.6, "proj_dim": 128, "num_paths": 2, "name": "r"}
+    return raytt.rank(**grouped(options | changes))
 
 
 def _kill_when_probing(cluster: Cluster, node: Any, folder: Path) -> None:

@@ -33,8 +33,8 @@ import raytt
 from raytt.cluster.plumbing import progress
 from raytt.cluster.stages import reduce, reducer
 from raytt.store.run import Run
-from raytt.workflows import predict
 from raytt.workflows import rank as pipeline
+from raytt.workflows import workspace
 from tests.cluster import cluster_run
 
 COMMON = {"object_store_memory": 100 << 20}
@@ -165,7 +165,7 @@ def drive(address: str, storage: str, log: str, phase: str) -> Any:
     Run.record = noted  # type: ignore[method-assign]
     progress.Phase.advance = counted  # type: ignore[method-assign]
     if phase == "start":
-        predict.open_data = die
+        workspace.open_data = die
     if phase == "rank":
         pipeline.rank_candidates = die
     changes: dict[str, Any] = {"address": address}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raytt.workflows import predict
+from raytt.workflows import step_costs
 from tests.cluster import cluster_run
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ def alone(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> list[A
     """The ranking on one node."""
     with pytest.MonkeyPatch.context() as patch:
         # Put back afterwards what the script replaces.
-        patch.setattr(predict, "measure_step_times", predict.measure_step_times)
+        patch.setattr(step_costs, "measure_step_times", step_costs.measure_step_times)
         return cluster_run.ranking(tmp_path_factory.mktemp("alone")).to_json()["candidates"]  # type: ignore[no-any-return]
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from raytt.dynamics.closed_form import flow_factors, heavy_ball_factors, mean_loss, step_factors
-from raytt.dynamics.kernel.spectrum import Spectrum, spectrum_from_gram
+from raytt.dynamics.kernel.spectrum import Spectrum
+from tests.support.closed_form import flow_factors, heavy_ball_factors, mean_loss, step_factors
 from tests.support.linear_problems import gram, squared_problem
+from tests.support.spectra import spectrum_from_gram
 
 
 @pytest.fixture(params=[30, 5], ids=["all reachable", "part unreachable"])

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from raytt.dynamics.recording import DIVERGENCE_RATIO, SPACING, Measurements, Recorder, record_steps
-from raytt.errors import InputError
 from raytt.task.losses import CrossEntropy, SquaredError
 from raytt.task.target import Target
 from tests.support.linear_problems import frozen_backbone, squared_problem
@@ -139,35 +138,3 @@ def test_blends_are_geometric_for_losses_and_linear_for_accuracies() -> None:
     np.testing.assert_allclose(found.train_loss, [0.1, np.inf, 1.0])  # a negative loss goes straight
     np.testing.assert_allclose(found.train_accuracy, [0.3, 0.1, 0.3])
     assert found.val_loss is None
-
-
-@pytest.mark.parametrize(
-    ("target", "expected"),
-    [
-        (Target(kind="loss_ratio", value=0.5), [True, False]),
-        (Target(kind="loss", value=1.5), [True, False]),
-        (Target(kind="accuracy", value=0.8), [False, True]),
-        (Target(kind="val_loss", value=0.7), [False, True]),
-        (Target(kind="val_accuracy", value=0.3), [True, False]),
-    ],
-)
-def test_targets_are_reached_from_the_right_side(target: Target, expected: list[bool]) -> None:
-    found = target.reached(
-        train_loss=np.array([1.5, 1.6]),
-        initial_loss=np.array([3.0, 3.0]),
-        train_accuracy=np.array([0.79, 0.8]),
-        val_loss=np.array([0.8, 0.7]),
-        val_accuracy=np.array([0.3, 0.2]),
-    )
-    assert found.tolist() == expected
-
-
-def test_targets_on_missing_curves_are_refused() -> None:
-    one = np.ones(1)
-    none = {"train_accuracy": None, "val_loss": None, "val_accuracy": None}
-    with pytest.raises(InputError, match="no accuracies"):
-        Target(kind="accuracy", value=0.5).reached(train_loss=one, initial_loss=one, **none)
-    with pytest.raises(InputError, match="no validation data"):
-        Target(kind="val_accuracy", value=0.5).reached(train_loss=one, initial_loss=one, **none)
-    with pytest.raises(ValueError, match="whole curve"):
-        Target(kind="plateau", value=0.5).reached(train_loss=one, initial_loss=one, **none)

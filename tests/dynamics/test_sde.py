@@ -10,9 +10,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from raytt.dynamics.closed_form import flow_factors, heavy_ball_factors, mean_loss, step_factors
 from raytt.dynamics.curves import Curves
-from raytt.dynamics.kernel.spectrum import Spectrum, spectrum_from_gram
+from raytt.dynamics.kernel.spectrum import Spectrum
 from raytt.dynamics.kernel.statistics import statistics_of
 from raytt.dynamics.network import CoordinateNetwork, GramNetwork
 from raytt.dynamics.recording import Recorder
@@ -21,7 +20,10 @@ from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Tangent
 from raytt.task.candidate import Candidate
 from raytt.task.losses import CrossEntropy, SquaredError
+from raytt.task.optimizers import Sgd
+from tests.support.closed_form import flow_factors, heavy_ball_factors, mean_loss, step_factors
 from tests.support.linear_problems import frozen_backbone, gram, squared_problem
+from tests.support.spectra import spectrum_from_gram
 
 ACCURACY = 0.01
 """Of adaptive steps without noise: what the docstring of `raytt.dynamics.sde.TOLERANCE` promises, rounded up."""
@@ -118,7 +120,7 @@ def test_without_noise_it_follows_the_closed_form(width: int) -> None:
         full_batch=True,
     )
     for row, (candidate, budget) in enumerate(zip(candidates, budgets, strict=True)):
-        rates = candidate.lr * candidate.lr_factors(budget) / (1 - candidate.momentum)
+        rates = candidate.optimizer.effective_lr(candidate.learning_rates(budget))
         tau = np.concatenate([[0.0], np.cumsum(rates)])[np.minimum(curves.steps, budget).astype(int)]
         expected = mean_loss(spectrum, flow_factors(spectrum.eigenvalues, tau))
         assert curves.train_loss[row, 0, 0] == pytest.approx(expected[0], rel=1e-12)
@@ -314,7 +316,7 @@ def test_noise_follows_the_schedule() -> None:
     tangent = squared_problem(num_samples=4, num_outputs=1, width=6)
     top = float(spectrum_of(tangent).eigenvalues[0])
     candidate = Candidate(lr=0.2 / top, batch_size=2, schedule="linear", warmup_steps=3)
-    exact = exact_expected_loss(tangent, candidate.lr * candidate.lr_factors(30), 2)
+    exact = exact_expected_loss(tangent, candidate.learning_rates(30), 2)
     curves = simulate(tangent, SquaredError(), [candidate], [30], num_paths=6_000, seed=3, target=None, method="sde")
     losses = curves.train_loss[0, :, -1]
     blur = losses.std() / np.sqrt(len(losses))
@@ -359,7 +361,7 @@ def test_rates_beyond_the_stability_limit_are_divergence() -> None:
 def test_a_candidate_with_noise_out_of_scale_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its error would ask for steps far shorter than any optimizer step, for all that share the grid."""
     tangent = frozen_backbone().tangent
-    limit = statistics_of(tangent.train, CrossEntropy()).stability_limit(0.99)
+    limit = statistics_of(tangent.train, CrossEntropy()).stability_limit(Sgd(momentum=0.99))
     quiet, wild = Candidate(lr=0.01, batch_size=4), Candidate(lr=0.9 * limit, momentum=0.99, batch_size=4)
     steps = []
 

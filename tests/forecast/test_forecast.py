@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from raytt.errors import InputError
 from raytt.forecast.forecast import Forecast, Status, forecast, needs_full_batch, reaches
+from raytt.forecast.trust import PathTrust
 from raytt.task.candidate import Candidate
-from raytt.task.target import Target
+from raytt.task.target import KINDS, Target, TargetKind
 from tests.support.fakes import Curve, curves_of
 
 BUDGET = 400
@@ -130,6 +133,19 @@ def test_plateau_between_sparse_records() -> None:
     # Exact on the interpolated curve, up to the spacing of the naive search. Records alone would give 130 or 160.
     assert found.steps == pytest.approx(naive, abs=0.02)
     assert naive not in GRID
+
+
+def test_a_plateau_of_another_loss_reads_that_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS._entries, "val_plateau", TargetKind(curve="val_loss", settles=True))
+    falling, settling = decay(0.02), decay(0.02, floor=0.3)
+    curves = curves_of([falling], steps=np.arange(BUDGET + 1), val_loss=[settling])
+    assert predict(curves, "val_plateau=0.05").steps == pytest.approx(
+        naive_plateau(settling, 0.05, 10, BUDGET), abs=0.2
+    )
+    swapped = predict(curves_of([settling], steps=GRID, val_loss=[falling]), "val_plateau=0.1")
+    assert swapped.shortfall == pytest.approx(np.log(0.9) + 0.2, rel=1e-9)
+    with pytest.raises(InputError, match="there are no validation data"):
+        predict(curves_of([settling], steps=GRID), "val_plateau=0.1")
 
 
 def test_plateau_counts_epochs_of_the_whole_training_set() -> None:
@@ -384,6 +400,24 @@ def test_untrusted_near_the_edge_of_stability() -> None:
     assert predict(curves, stability_share=0.19).status is Status.REACHED
     assert predict(curves, stability_share=0.21).status is Status.UNTRUSTED
     assert predict(curves_of([decay(0.0001)], steps=GRID), stability_share=0.21).status is Status.NOT_REACHED
+
+
+def test_what_the_simulation_leaves_out_is_told_whatever_the_status() -> None:
+    """AdamW's clipping is not simulated."""
+    clipping = Candidate(optimizer="adamw", lr=0.1, batch_size=10, max_grad_norm=1.0)
+    wild = PathTrust(sharpness=1e4, last_ratio=0.5, batch_size=10)
+    for curve, trust, status in (
+        (decay(0.02), None, Status.REACHED),
+        (decay(0.0001), None, Status.NOT_REACHED),
+        (decay(0.02), wild, Status.UNSTABLE),
+    ):
+        found = predict(curves_of([curve] * 2, steps=GRID), candidate=clipping, trust=trust)
+        assert found.status is status
+        assert "its max_grad_norm is left out of the simulation" in found.doubts[-1]
+        plain = predict(
+            curves_of([curve] * 2, steps=GRID), candidate=replace(clipping, max_grad_norm=None), trust=trust
+        )
+        assert plain == replace(found, doubts=found.doubts[:-1])
 
 
 def test_rise_after_the_target_is_of_no_interest() -> None:

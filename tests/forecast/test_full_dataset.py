@@ -57,7 +57,7 @@ def test_the_last_known_ratio_is_carried_on() -> None:
 
 
 def noisy_problem(num_samples: int) -> Tangent:
-    """Three classes told apart by few of many features, some labels wrong: what invites learning by heart."""
+    """Three classes told apart by few of many features, some labels wrong: which invites overfitting."""
     generator = torch.Generator().manual_seed(0)
     width, classes = 120, 3
     features = torch.randn(800, width, generator=generator) / width**0.5

@@ -61,8 +61,9 @@ def test_divergence_is_no_number() -> None:
 
 def test_what_it_says() -> None:
     assert check_of(0.02, simulated=0.02).note == (
-        "Reference run: sgd, lr 0.003, momentum 0.9, batch 32, 100 steps (and 7 given up), stopped at 0.1 of the "
-        "initial loss; its own path predicts its steps +0%, which is taken out of every candidate of that optimizer."
+        "Reference run: sgd, lr 0.003, momentum 0.9, batch 32, 100 steps (7 more in abandoned attempts), stopped at "
+        "0.1 of the initial loss; its own simulation is off by +0% in steps. The steps of every candidate of that "
+        "optimizer are corrected for this bias."
     )
 
 

@@ -1,16 +1,12 @@
-"""The edge of stability against optimizers on a quadratic, and what is said about doubtful forecasts."""
+"""The edge of stability, and what is said about doubtful forecasts."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from raytt.forecast.crossing import PathCurves
 from raytt.forecast.trust import (
-    ADAMW_EDGE,
-    EDGE,
     EDGE_EFFECTIVE,
     FAR_RATIO,
     LOST,
@@ -21,45 +17,24 @@ from raytt.forecast.trust import (
     edge_words,
 )
 from raytt.task.candidate import Candidate
+from raytt.task.optimizers import OPTIMIZERS, AdamW, RMSprop, Sgd
 
 SHARPNESS = 4.0
 TRUST = PathTrust(sharpness=SHARPNESS, last_ratio=0.2, batch_size=32)
 
 
-def grows(optimizer: torch.optim.Optimizer, weight: nn.Parameter, steps: int = 400) -> bool:
-    """Whether ½ λ w² grows."""
-    for _ in range(steps):
-        optimizer.zero_grad()
-        (0.5 * SHARPNESS * weight.square()).sum().backward()
-        optimizer.step()
-    return bool(weight.abs() > 1.0)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.names())
+def test_the_edge_is_that_of_the_optimizer(optimizer: str) -> None:
+    """Where that is: `tests/task/optimizers/test_contract.py`."""
+    candidate = Candidate(optimizer=optimizer, lr=0.3)
+    assert TRUST.edge(candidate) == pytest.approx(0.3 / candidate.optimizer.stability_limit(SHARPNESS))
 
 
-@pytest.mark.parametrize(
-    "candidate",
-    [
-        Candidate(lr=1.0),
-        Candidate(lr=1.0, momentum=0.9),
-        Candidate(lr=1.0, momentum=0.9, nesterov=True),
-    ],
-)
-@pytest.mark.parametrize("share", [0.97, 1.03])
-def test_the_edge_of_sgd_is_where_a_quadratic_diverges(candidate: Candidate, share: float) -> None:
-    lr = share / TRUST.edge(candidate)
-    weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
-    sgd = torch.optim.SGD([weight], lr=lr, momentum=candidate.momentum, nesterov=candidate.nesterov)
-    assert grows(sgd, weight) is (share > 1.0)
-
-
-@pytest.mark.parametrize("share", [0.97, 1.03])
-def test_the_edge_of_adamw_is_that_of_its_moving_average(share: float) -> None:
-    lr = share / TRUST.edge(Candidate(optimizer="adamw", lr=1.0))
-    weight, mean = 1.0, 0.0
-    for _ in range(400):
-        # In coordinates in which the preconditioner is one.
-        mean = 0.9 * mean + 0.1 * SHARPNESS * weight
-        weight -= lr * mean
-    assert (abs(weight) > 1.0) is (share > 1.0)
+def test_only_momentum_that_sums_gradients_takes_the_rate_further() -> None:
+    for optimizer in (Sgd(), AdamW(), RMSprop()):
+        assert TRUST.effective(Candidate(optimizer=optimizer, lr=0.1)) == 0.0
+    for heavy in (Sgd(momentum=0.9), RMSprop(momentum=0.9)):
+        assert TRUST.effective(Candidate(optimizer=heavy, lr=0.1)) == pytest.approx(1.0 * SHARPNESS / 2.0)
 
 
 def test_lost_far_over_the_edge() -> None:
@@ -70,7 +45,7 @@ def test_lost_far_over_the_edge() -> None:
     assert not TRUST.lost(Candidate(lr=0.099 * LOST_EFFECTIVE * limit, momentum=0.9))
     far = Candidate(lr=0.101 * LOST_EFFECTIVE * limit, momentum=0.9)
     assert TRUST.lost(far)
-    assert TRUST.why_lost(far).startswith("momentum takes its learning rate to 40 times")
+    assert TRUST.why_lost(far).startswith("effective learning rate with momentum 40 times plain SGD's limit")
     assert TRUST.why_lost(Candidate(lr=1.01 * LOST * limit)) == edge_words(1.01 * LOST)
 
 
@@ -99,17 +74,17 @@ def test_grave_doubts() -> None:
     assert "17 passes" not in str(doubts(Candidate(lr=0.01), passes=17.0))
     assert "21 passes" in doubts(Candidate(lr=0.01), passes=21.0)[0][0]
     assert "rises above" in doubts(Candidate(lr=0.01), peak=1.1 * SPIKE)[0][0]
-    over = 1.1 * EDGE * 2.0 / SHARPNESS
+    over = 1.1 * Sgd.trusted_share * 2.0 / SHARPNESS
     assert "times the edge of stability" in doubts(Candidate(lr=over))[0][0]
     unit = TRUST.edge(Candidate(optimizer="adamw", lr=1.0))
     for share, grave in ((0.9, 0), (1.1, 1)):
-        assert len(doubts(Candidate(optimizer="adamw", lr=share * ADAMW_EDGE / unit))[0]) == grave
+        assert len(doubts(Candidate(optimizer="adamw", lr=share * AdamW.trusted_share / unit))[0]) == grave
         # Momentum, well below the edge of its own.
         fast = Candidate(lr=share * 0.1 * EDGE_EFFECTIVE * 2.0 / SHARPNESS, momentum=0.9)
-        assert TRUST.edge(fast) < EDGE
+        assert TRUST.edge(fast) < Sgd.trusted_share
         found = doubts(fast)[0]
         assert len(found) == grave
-        assert all("momentum takes its learning rate to 22 times what plain SGD stands" in doubt for doubt in found)
+        assert all("effective learning rate with momentum 22 times plain SGD's limit" in doubt for doubt in found)
 
 
 def test_slight_doubts() -> None:

@@ -9,11 +9,12 @@ from hypothesis import strategies
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from benchmarks.identity_sketch import IdentitySketch
 from raytt.errors import InputError
 from raytt.probe.jacobian import jacobian_rows
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan
-from raytt.probe.sketch import CountSketch, IdentitySketch
+from raytt.probe.sketch import CountSketch
 from raytt.training.model import PreparedModel
 from tests.support.probe_networks import CASES
 from tests.support.probe_reference import naive_jacobian, network, randomized, shapes

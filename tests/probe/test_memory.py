@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 import raytt.probe.plan
 import raytt.probe.worker
+from benchmarks.identity_sketch import IdentitySketch
 from raytt.errors import InputError
 from raytt.probe.jacobian import jacobian_rows, watch
 from raytt.probe.layers.use import Budget
 from raytt.probe.memory import Fitting, Portion
 from raytt.probe.plan import make_plan, smaller_plan
-from raytt.probe.sketch import IdentitySketch
 from tests.support.probe_devices import FULL, INDEX, MIB, SETTINGS, SmallDevice, a_worker, assert_close
 from tests.support.probe_networks import CASES
 from tests.support.probe_reference import naive_jacobian, network, randomized, shapes

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.identity_sketch import IdentitySketch
 from raytt.errors import InputError
 from raytt.probe.jacobian import jacobian_rows
 from raytt.probe.layers import RULES
 from raytt.probe.layers.linear import LinearUse
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan, micro_batch_size
-from raytt.probe.sketch import IdentitySketch
 from tests.support.probe_networks import CASES
 from tests.support.probe_reference import naive_jacobian, network, randomized, shapes
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.identity_sketch import IdentitySketch
 from raytt.errors import InputError
 from raytt.probe.jacobian import jacobian_rows, watch
 from raytt.probe.layers.use import Budget
 from raytt.probe.plan import make_plan
 from raytt.probe.precision import in_precision, plain_convolutions
 from raytt.probe.settings import ProbeSettings
-from raytt.probe.sketch import CountSketch, IdentitySketch, project
+from raytt.probe.sketch import CountSketch, project
 from raytt.probe.worker import ProbeWorker
 from raytt.task.task import Task
 from raytt.training.model import PreparedModel

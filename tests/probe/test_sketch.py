@@ -7,8 +7,9 @@ import hashlib
 import pytest
 import torch
 
+from benchmarks.identity_sketch import IdentitySketch
 from raytt.errors import InputError
-from raytt.probe.sketch import CountSketch, IdentitySketch, Sketch, project
+from raytt.probe.sketch import CountSketch, Sketch, project
 
 MASK = (1 << 64) - 1
 

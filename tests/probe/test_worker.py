@@ -220,7 +220,7 @@ def test_missing_validation_and_empty_index_are_refused() -> None:
 
 @pytest.mark.parametrize("field", ["proj_dim", "block_size", "num_threads", "max_chunk_bytes"])
 def test_settings_must_be_positive(field: str) -> None:
-    with pytest.raises(InputError, match=f"{field} is 0, below 1"):
+    with pytest.raises(InputError, match=rf"{field} is 0.*( at least 1|Give a positive)"):
         ProbeSettings(**{field: 0})
 
 

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from raytt.forecast.forecast import Forecast, Status
+from raytt.report import display  # noqa: F401  (results show themselves)
 from raytt.report.terminal import MOST_ROWS, plain, render
 from raytt.report.words import human_seconds, human_steps, human_usd
 from raytt.task.candidate import Candidate

@@ -23,7 +23,7 @@ def test_everything_is_read_back(tmp_path: Path) -> None:
     assert run.statistics is not None
     assert run.statistics.stability_limit() == pytest.approx(0.2)
     assert [item.real_steps for item in run.validation] == [110.0, 50.0]
-    assert [check.candidate.optimizer for check in run.references] == ["sgd", "adamw"]
+    assert [check.candidate.optimizer.name for check in run.references] == ["sgd", "adamw"]
     assert [check.to_json()["real_loss"] for check in run.references] == [[2.3, 1.2, 0.7], [2.3, 1.0, 0.5]]
     assert run.facts["probe"]["weights"] == "abc123"
 

@@ -17,6 +17,9 @@ from raytt.store.lock import RunLock
 from raytt.store.run import Run
 from raytt.store.storage import Storage
 
+PATIENCE = 300.0
+"""Seconds for what a thread does every 0.05 s: an end to what hangs, however busy the machine is."""
+
 _HOLDER = """
 import sys
 from raytt.store.lock import RunLock
@@ -58,7 +61,7 @@ def test_a_second_driver_is_refused_and_told_who_is_at_work(tmp_path: Path) -> N
             pass
         assert len(claims(tmp_path)) == 1
     finally:
-        holder.communicate("", timeout=60)
+        holder.communicate("")
     with RunLock(Storage(root=str(tmp_path)), "r"):
         assert len(claims(tmp_path)) == 1
     assert claims(tmp_path) == []
@@ -78,16 +81,17 @@ def test_the_same_process_is_refused_as_well(tmp_path: Path) -> None:
 def test_a_killed_driver_leaves_no_lock(tmp_path: Path) -> None:
     holder = hold(tmp_path)
     holder.send_signal(signal.SIGKILL)
-    holder.communicate(timeout=60)
+    holder.communicate()
     assert len(claims(tmp_path)) == 1
     with RunLock(Storage(root=str(tmp_path)), "r"):
         assert len(claims(tmp_path)) == 1
 
 
 def test_another_process_of_the_same_number_is_not_the_driver(tmp_path: Path) -> None:
-    write_claim(tmp_path, age=0.0, place=lock._place(), pid=os.getpid(), started="1")
+    other = write_claim(tmp_path, age=0.0, place=lock._place(), pid=os.getpid(), started="1")
     with RunLock(Storage(root=str(tmp_path)), "r"):
-        pass
+        (own,) = claims(tmp_path)
+        assert own != other
 
 
 @pytest.mark.parametrize("claim", [{"host": "far", "place": "elsewhere", "pid": 1, "started": "1"}, {}])
@@ -120,7 +124,7 @@ def test_a_claim_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with RunLock(_storage(tmp_path), "r"):
         (claim,) = claims(tmp_path)
         os.utime(claim, (0.0, 0.0))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while claim.stat().st_mtime < 1.0 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert claim.stat().st_mtime > 1.0
@@ -133,7 +137,7 @@ def test_who_lost_its_claim_writes_no_more(tmp_path: Path, monkeypatch: pytest.M
         run.check_inputs("probe", {"a": 1})
         (claim,) = claims(tmp_path / "r")
         claim.unlink()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not run._lock.is_lost and time.monotonic() < deadline:  # type: ignore[union-attr]
             time.sleep(0.02)
         with pytest.raises(StoreError, match="Another driver took over"):

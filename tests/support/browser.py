@@ -16,7 +16,8 @@ from typing import Any
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
-TIMEOUT = 60.0
+TIMEOUT = 300.0
+"""Seconds for an answer: an end to what hangs, however busy the machine is."""
 
 
 class Browser:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+import pickle
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,9 @@ import torch
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR, StepLR
 
 from raytt.errors import InputError
-from raytt.task.candidate import Candidate
+from raytt.task.candidate import Candidate, hyperparameters, table, takes_several
+from raytt.task.optimizers import AdamW, RMSprop, Sgd
+from raytt.task.schedules.cosine import Cosine
 
 STEPS = 50
 
@@ -51,6 +56,33 @@ def test_lr_factors_are_those_of_torch(settings: dict[str, Any], make: Any, warm
     np.testing.assert_allclose(ours, torch_factors(make, warmup), rtol=1e-12, atol=1e-14)
 
 
+def test_warm_up_as_a_share_of_the_budget() -> None:
+    """As transformers has it: W = ⌈ratio · T⌉."""
+    share = Candidate(lr=0.1, warmup_ratio=0.13, schedule="cosine")
+    assert [share.warmup(steps) for steps in (50, 100, 300)] == [7, 13, 39]
+    steps = Candidate(lr=0.1, warmup_steps=7, schedule="cosine")
+    np.testing.assert_array_equal(share.lr_factors(STEPS), steps.lr_factors(STEPS))
+    # Rounding errors do not add a step.
+    assert 0.07 * 300 > 21.0
+    assert Candidate(lr=0.1, warmup_ratio=0.07).warmup(300) == 21
+    assert Candidate(lr=0.1, warmup_ratio=1.0).lr_factors(3).tolist() == [0.25, 0.5, 0.75]
+    assert Candidate(lr=0.1, warmup_ratio=0.0) == Candidate(lr=0.1)
+    assert Candidate.from_config(share.config()) == share
+
+
+def test_learning_rates_are_the_factors_of_the_schedule_times_the_peak() -> None:
+    candidate = Candidate(lr=0.3, schedule=Cosine(min_lr=0.03), warmup_steps=3)
+    rates = candidate.learning_rates(STEPS)
+    np.testing.assert_array_equal(rates, 0.3 * candidate.lr_factors(STEPS))
+    assert rates.max() == 0.3
+    assert 0.03 <= rates[-1] < 0.031
+
+
+def test_effective_lr_is_the_optimizers() -> None:
+    assert Candidate(lr=0.1, momentum=0.9).effective_lr == pytest.approx(1.0)
+    assert Candidate(lr=0.1, optimizer="adamw").effective_lr == 0.1
+
+
 def test_warm_up_longer_than_the_budget_is_cut_off_not_squeezed() -> None:
     long = Candidate(lr=0.1, warmup_steps=9).lr_factors(4)
     np.testing.assert_allclose(long, [0.1, 0.2, 0.3, 0.4], rtol=1e-15)
@@ -86,10 +118,13 @@ def test_budget_does_not_round_up_a_rounding_error() -> None:
         ({"batch_size": 0}, "batch_size is 0; it must be a whole number of at least 1"),
         ({"batch_size": 12.5}, "batch_size is 12.5"),
         ({"warmup_steps": -1}, "warmup_steps is -1"),
-        ({"schedule": "step"}, "step_size is 0"),
+        ({"schedule": "step"}, "Schedule 'step' has no 'step_size'"),
         ({"nesterov": True}, "nesterov=True with momentum=0. Give a momentum above 0"),
         ({"nesterov": "yes"}, "nesterov is 'yes'"),
         ({"max_epochs": 1, "max_steps": 10}, "Both max_epochs and max_steps are given"),
+        ({"warmup_steps": 3, "warmup_ratio": 0.1}, "Both warmup_steps and warmup_ratio are given"),
+        ({"warmup_ratio": 1.5}, r"warmup_ratio is 1\.5, outside \[0, 1\]"),
+        ({"schedule": "cosine", "min_lr": 0.2}, "min_lr is 0.2, above lr"),
         ({"max_epochs": 0}, "max_epochs is 0"),
         ({"max_steps": 0}, "max_steps is 0"),
         ({"optimizer": "SGDM"}, "Unknown optimizer 'SGDM'. Did you mean 'sgd'"),
@@ -125,6 +160,84 @@ def test_candidates_that_train_alike_are_equal() -> None:
     assert Candidate(lr=1).sort_key() == Candidate(lr=1.0, momentum=-0.0).sort_key()
 
 
+def test_optimizers_and_schedules_as_objects_or_flat() -> None:
+    flat = Candidate(optimizer="sgd", lr=0.1, momentum=0.9, schedule="cosine", min_lr=0.01)
+    assert flat == Candidate(optimizer=Sgd(momentum=0.9), lr=0.1, schedule=Cosine(min_lr=0.01))
+    assert (flat.optimizer.name, flat.schedule.name) == ("sgd", "cosine")
+    # Flat hyperparameters beside an object replace its own.
+    assert replace(flat, momentum=0.5, min_lr=0.0) == Candidate(lr=0.1, momentum=0.5, schedule="cosine")
+    assert replace(flat, optimizer="adamw").optimizer == AdamW()
+    assert replace(flat, optimizer=RMSprop(), lr=0.2).config() == {
+        "optimizer": "rmsprop",
+        "lr": 0.2,
+        "batch_size": 32,
+        "schedule": "cosine",
+        "min_lr": 0.01,
+    }
+    with pytest.raises(InputError, match=r"Unknown hyperparameter 'momentun'.*Did you mean 'momentum'"):
+        Candidate(lr=0.1, momentun=0.9)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        flat.lr = 0.2  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(flat)) == flat
+
+
+def test_sort_key_has_the_order_that_it_always_had() -> None:
+    """Which candidates are simulated together follows from it, and with that the last bits of their curves."""
+    candidates = [
+        Candidate(optimizer="adamw", lr=0.1, weight_decay=0.0, betas=(0.9, 0.999)),
+        Candidate(optimizer="adamw", lr=0.1, weight_decay=0.1, betas=(0.8, 0.9)),
+        Candidate(optimizer="adamw", lr=0.1, weight_decay=0.1, betas=(0.9, 0.9), eps=1e-7, max_steps=5),
+        Candidate(optimizer="adamw", lr=0.1, weight_decay=0.1, betas=(0.9, 0.99), eps=1e-7, max_steps=5),
+        Candidate(optimizer="adamw", lr=0.1, weight_decay=0.1, betas=(0.9, 0.9), eps=1e-7, max_steps=6),
+        Candidate(lr=0.01),
+        Candidate(lr=0.1, weight_decay=0.1),
+        Candidate(lr=0.1, weight_decay=0.1, max_grad_norm=1.0, batch_size=8),
+        Candidate(lr=0.1, weight_decay=0.1, max_grad_norm=2.0, batch_size=4),
+        Candidate(lr=0.1, momentum=0.5),
+        Candidate(lr=0.1, momentum=0.5, schedule="cosine", warmup_steps=9),
+        Candidate(lr=0.1, momentum=0.5, schedule="step", step_size=7, warmup_steps=2, gamma=0.9),
+        Candidate(lr=0.1, momentum=0.5, schedule="step", step_size=3, warmup_steps=3, gamma=0.2, max_epochs=2),
+        Candidate(lr=0.1, momentum=0.5, schedule="step", step_size=3, warmup_steps=3, gamma=0.3, max_epochs=1),
+        Candidate(lr=0.1, momentum=0.5, nesterov=True),
+    ]
+    # β₂ is compared last, after the budget.
+    keys = [c.sort_key() for c in candidates]
+    assert keys == sorted(keys)
+
+
+def test_sort_key_holds_own_fields_only_and_later_ones_where_they_are_set() -> None:
+    """What is kept of a candidate is found by it, also when raytt gets another optimizer, schedule or field."""
+    assert Candidate(lr=0.1, momentum=0.9).sort_key() == (
+        ("optimizer", 2, 0.0, "sgd"),
+        ("lr", 1, 0.1, ""),
+        ("momentum", 1, 0.9, ""),
+        ("nesterov", 1, 0.0, ""),
+        ("weight_decay", 1, 0.0, ""),
+        ("max_grad_norm", 0, 0.0, ""),
+        ("batch_size", 1, 32.0, ""),
+        ("schedule", 2, 0.0, "constant"),
+        ("warmup_steps", 1, 0.0, ""),
+        ("max_epochs", 0, 0.0, ""),
+        ("max_steps", 0, 0.0, ""),
+    )
+    names = [entry[0] for entry in Candidate(lr=0.1, optimizer="adamw", warmup_ratio=0.1).sort_key()]
+    assert names[2:5] == ["weight_decay", "betas", "eps"]
+    assert names[-2:] == ["warmup_ratio", "betas_2"]
+
+
+def test_a_table_has_the_same_columns_for_all() -> None:
+    rows = table([Candidate(lr=0.1, momentum=0.9), Candidate(lr=0.1, optimizer="adam", schedule="cosine")])
+    assert [row["momentum"] for row in rows] == [0.9, None]
+    assert [row["betas"] for row in rows] == [None, (0.9, 0.999)]
+    assert list(rows[0]) == list(rows[1]) == [name for name in hyperparameters() if name in rows[0]]
+    assert "alpha" not in rows[0]
+    assert table([]) == []
+
+
+def test_hyperparameters_of_several_numbers() -> None:
+    assert [name for name in hyperparameters() if takes_several(name)] == ["betas"]
+
+
 def test_sort_key_orders_numbers_by_size() -> None:
     sizes = [Candidate(lr=0.1, batch_size=b) for b in (128, 16, 2)]
     assert [c.batch_size for c in sorted(sizes, key=Candidate.sort_key)] == [2, 16, 128]
@@ -142,7 +255,7 @@ def test_adamw_is_written_and_read_back() -> None:
     candidate = Candidate.from_config(
         {"optimizer": "adamw", "lr": 1e-4, "betas": [0.8, 0.99], "weight_decay": 0.1, "max_grad_norm": 1}
     )
-    assert candidate.betas == (0.8, 0.99)
+    assert candidate.optimizer == AdamW(weight_decay=0.1, betas=(0.8, 0.99))
     assert candidate.config()["betas"] == [0.8, 0.99]
     assert Candidate.from_config(candidate.config()) == candidate
     assert candidate.sort_key() != Candidate(optimizer="adamw", lr=1e-4, betas=(0.8, 0.9)).sort_key()

@@ -38,7 +38,7 @@ def one_per_sample(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
         (
             "loss=0.5",
             {"loss": CrossEntropy(label_smoothing=0.1), "num_outputs": 10},
-            r"asks for a loss of 0\.5, but with label smoothing",
+            r"asks for a loss of 0\.5, but over 10 outputs CrossEntropy\(label_smoothing=0\.1\) cannot",
         ),
     ],
 )

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 from raytt.errors import InputError
 from raytt.task.task import Task
 from raytt.training.datasets import (
-    PairDataset,
+    OPENERS,
     Split,
     choose_subsample,
     default_forward,
@@ -28,6 +28,7 @@ from raytt.training.datasets import (
     open_dataset,
     to_device,
 )
+from raytt.training.pair_dataset import PairDataset
 
 X = torch.arange(24, dtype=torch.float32).reshape(6, 2, 2) / 7
 Y = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -129,7 +130,7 @@ def test_mappings_of_tensors() -> None:
 def test_several_input_columns_become_a_mapping(tmp_path: Path) -> None:
     columns = pa.table({"a": [[1, 2], [3, 4]], "b": [0.5, 1.5], "c": [True, False], "y": [1.0, 2.0]})
     pa.parquet.write_table(columns, tmp_path / "t.parquet")
-    task = make_task(tmp_path / "t.parquet", target_column="y")
+    task = make_task(tmp_path / "t.parquet", target_column="y", loss="squared_error")
     inputs, targets = load_batch(task, open_dataset(task.data, task), [1])
     assert isinstance(inputs, dict)
     assert {k: v.tolist() for k, v in inputs.items()} == {"a": [[3, 4]], "b": [1.5], "c": [0]}
@@ -195,7 +196,7 @@ def test_unusable_items(items: list[Any], options: dict[str, Any], message: str)
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
-        ({"x": [1.0], "y": [0]}, {}, "has no target_column.*Columns of t.parquet: x, y"),
+        ({"x": [1.0], "y": [0]}, {}, "has no target_column.*Its columns: x, y"),
         ({"x": [1.0], "y": [0]}, {"target_column": "z"}, "no column 'z'"),
         ({"x": [1.0], "y": [0]}, {"target_column": "y", "input_columns": ["w"]}, "no column 'w'"),
         ({"y": [0]}, {"target_column": "y"}, "no input column"),
@@ -291,3 +292,57 @@ def test_split_fetches_anew_what_it_may_not_keep(why: str, monkeypatch: pytest.M
 def test_pairs_travel_to_workers() -> None:
     copy = pickle.loads(pickle.dumps(PairDataset(X, Y)))
     assert torch.equal(copy.batch([1])[0], X[[1]])
+
+
+def reading(data: Any, **options: Any) -> tuple[Any, Tensor]:
+    """Inputs and targets of all samples, as they are read for a task of these options."""
+    task = make_task(data, **options)
+    dataset = open_dataset(data, task)
+    return load_batch(task, dataset, range(len(dataset)))  # type: ignore[arg-type]
+
+
+LABELS: dict[str, tuple[Any, Any]] = {
+    "int32 tensor": (X, Y.int()),
+    "float64 array": (X.numpy(), Y.double().numpy()),
+    "column": (X, Y[:, None]),
+    "one-hot": (X, torch.nn.functional.one_hot(Y)),
+    "one-hot floats": (X, torch.nn.functional.one_hot(Y).float()),
+}
+
+
+@pytest.mark.parametrize("form", LABELS)
+def test_labels_are_converted_where_their_meaning_is_unique(form: str) -> None:
+    inputs, labels = LABELS[form]
+    for source in ((inputs, labels), Items(list(zip(inputs, labels, strict=True)))):
+        found = reading(source)[1]
+        assert found.dtype == torch.int64
+        assert torch.equal(found, Y)
+        # What other losses are given stays as it is.
+        assert torch.equal(reading(source, loss="squared_error")[1], torch.as_tensor(labels))
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [(Y / 2, r"the targets hold 0\.5"), (torch.full((6, 2), 0.5), "one-hot rows.*class probabilities")],
+)
+def test_unusable_labels_are_refused_when_the_data_is_opened(targets: Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_dataset((X, targets), make_task())
+    task = make_task(Items(list(zip(X, targets, strict=True))))
+    with pytest.raises(InputError, match=message):
+        load_batch(task, open_dataset(task.data, task), [0, 1])
+
+
+def test_an_own_collate_sees_the_targets_as_they_are() -> None:
+    def collate(items: list[Any]) -> tuple[Any, Tensor]:
+        assert {y.dtype for _, y in items} == {torch.float32}
+        return torch.stack([x for x, _ in items]), torch.stack([2 * y for _, y in items])
+
+    assert torch.equal(reading((X, Y / 2), collate=collate)[1], Y)
+
+
+def test_every_form_of_data_is_named_where_none_fits() -> None:
+    with pytest.raises(InputError) as caught:
+        open_dataset(7, make_task())
+    for opener in OPENERS:
+        assert opener.form in str(caught.value)

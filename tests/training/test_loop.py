@@ -14,6 +14,7 @@ from raytt.errors import InputError
 from raytt.task.candidate import Candidate
 from raytt.task.losses import CrossEntropy, as_loss
 from raytt.task.minibatches import minibatches
+from raytt.task.optimizers import Sgd
 from raytt.task.task import Task
 from raytt.training.datasets import Split, open_dataset
 from raytt.training.loop import TrainingCurve, evaluate, record_points, train
@@ -47,11 +48,12 @@ TASK = Task(name="t", model=Net, data=(X, Y), validation=(X_VAL, Y_VAL))
 
 
 def by_hand(candidate: Candidate, *, seed: int, steps: int, trainable: Any = None) -> list[tuple[float, ...]]:
-    """Losses and accuracies after each step, with the update as `Candidate` documents it."""
+    """Losses and accuracies after each step, with the update as `Sgd` documents it."""
     net = Net().eval()
     weights = [p for n, p in net.named_parameters() if trainable is None or n in trainable]
     velocity: list[Tensor | None] = [None] * len(weights)
-    factors = candidate.lr_factors(steps)
+    rates, sgd = candidate.learning_rates(steps), candidate.optimizer
+    assert isinstance(sgd, Sgd)
 
     def records() -> tuple[float, ...]:
         with torch.no_grad():
@@ -67,10 +69,10 @@ def by_hand(candidate: Candidate, *, seed: int, steps: int, trainable: Any = Non
         gradients = torch.autograd.grad(loss, weights)
         with torch.no_grad():
             for k, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
-                u = gradient + candidate.weight_decay * weight
-                v = u if velocity[k] is None else candidate.momentum * velocity[k] + u
+                u = gradient + sgd.weight_decay * weight
+                v = u if velocity[k] is None else sgd.momentum * velocity[k] + u
                 velocity[k] = v
-                weight -= candidate.lr * factors[t] * (u + candidate.momentum * v if candidate.nesterov else v)
+                weight -= rates[t] * (u + sgd.momentum * v if sgd.nesterov else v)
         curve.append(records())
     return curve
 

@@ -99,6 +99,31 @@ def test_adamw_keeps_its_preconditioner() -> None:
     np.testing.assert_allclose(common, expected, rtol=1e-5)
 
 
+class _WithUnused(nn.Module):
+    """A network with a head that the outputs do not depend on, as a pooler that nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = _model()
+        self.pooler = nn.Linear(10, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.used(inputs)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "rmsprop"])
+def test_parameters_that_get_no_gradient_have_no_second_moment(name: str) -> None:
+    candidate = Candidate(optimizer=name, lr=3e-3, batch_size=16)
+    task = replace(TASK, model=lambda: torch.manual_seed(0) and _WithUnused())
+    settings: dict[str, Any] = {"seed": 3, "stop_ratio": 0.5, "num_waypoints": 1, "most_steps": 300}
+    found = run_reference(task, candidate, eval_index=np.arange(80), **settings)
+    second = found.waypoints[-1].second
+    assert second is not None
+    unused = 10 * 3 + 3
+    assert not second[-unused:].any()
+    assert second[:-unused].any()
+
+
 def test_the_size_of_adamws_preconditioner_in_closed_form() -> None:
     def waypoint(second: float, scale: float) -> Waypoint:
         return Waypoint(
@@ -108,13 +133,16 @@ def test_the_size_of_adamws_preconditioner_in_closed_form() -> None:
             second=np.full(2, second, dtype=np.float32),
         )
 
-    found = preconditioner_of([waypoint(4.0, 2.5), waypoint(9.0, 3.5)], eps=0.5)
+    start = np.array([3.0, 4.0], dtype=np.float32)
+    found = preconditioner_of([waypoint(4.0, 2.5), waypoint(9.0, 3.5)], eps=0.5, start=start)
     assert found is not None
     common = (2.5 * 3.5) ** 0.5
     moments = [2 * 4.0 * common / 2.5**2, 2 * 9.0 * common / 3.5**2]
     assert found.second_moment == pytest.approx((moments[0] * moments[1]) ** 0.5)
     assert found.eps_share == pytest.approx((0.5 / 2.5 + 0.5 / 3.5) / 2)
-    assert preconditioner_of([waypoint(0.0, 0.5)], eps=0.5) is None
+    assert found.inverse == pytest.approx((1 / 2.5 + 1 / 3.5) / 2)
+    assert found.weights == pytest.approx(25.0 * common * (1 / 2.5**2 + 1 / 3.5**2) / 2)
+    assert preconditioner_of([waypoint(0.0, 0.5)], eps=0.5, start=start) is None
 
 
 def test_adamws_preconditioner_is_as_large_as_its_shape_without_epsilon() -> None:

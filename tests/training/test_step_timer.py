@@ -1,8 +1,7 @@
-"""Timing takes real steps, all parts of them, and leaves the weights alone. Bounds come from sleeps, not from speed."""
+"""Timing takes real steps, all parts of them, and leaves the weights alone. Times are those of a clock that is told."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -13,15 +12,27 @@ from raytt.errors import InputError
 from raytt.pricing.step_time import StepTime
 from raytt.task.candidate import Candidate
 from raytt.task.task import Task
+from raytt.training import step_timer
 from raytt.training.step_timer import time_steps
+from tests.support.clock import StoppedClock
 
 X = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
 Y = torch.zeros(10, dtype=torch.int64)
 DELAY = 0.01
 
 
+CLOCK = StoppedClock()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
+    """What steps are timed with."""
+    monkeypatch.setattr(step_timer, "time", CLOCK)
+    return CLOCK
+
+
 class Items:
-    """A map-style data set that counts and, if asked, delays each access."""
+    """A map-style data set that counts accesses, each of which may take a while."""
 
     def __init__(self, delay: float = 0.0) -> None:
         self.delay = delay
@@ -32,17 +43,17 @@ class Items:
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         self.fetched += 1
-        time.sleep(self.delay)
+        CLOCK.sleep(self.delay)
         return X[position], Y[position]
 
 
 def slow_forward(model: nn.Module, inputs: Tensor) -> Tensor:
-    time.sleep(DELAY)
+    CLOCK.sleep(DELAY)
     return model(inputs)
 
 
 def slow_collate(items: list[Any]) -> tuple[Tensor, Tensor]:
-    time.sleep(DELAY)
+    CLOCK.sleep(DELAY)
     return torch.stack([x for x, _ in items]), torch.stack([y for _, y in items])
 
 
@@ -60,7 +71,7 @@ def test_takes_the_steps_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "least"),
+    ("task", "seconds"),
     [
         (make_task(forward=slow_forward), DELAY),
         (make_task(Items(), collate=slow_collate), DELAY),
@@ -68,16 +79,17 @@ def test_takes_the_steps_asked_for() -> None:
     ],
     ids=["forward", "collation", "loading"],
 )
-def test_every_part_of_a_step_counts(task: Task, least: float) -> None:
-    # A sleep lasts at least as long as asked.
-    assert time_steps(task, 4, warmup=0, repeats=2).low >= least
+def test_every_part_of_a_step_counts(task: Task, seconds: float, clock: StoppedClock) -> None:
+    found = time_steps(task, 4, warmup=0, repeats=2)
+    assert (found.low, found.seconds, found.high) == pytest.approx((seconds, seconds, seconds), rel=1e-9)
 
 
-def test_stops_when_its_time_is_up() -> None:
+def test_stops_when_its_time_is_up(clock: StoppedClock) -> None:
     items = Items(DELAY)
-    found = time_steps(make_task(items), 4, warmup=1, repeats=50, max_seconds=0.0)
-    assert items.fetched == (1 + 1) * 4
-    assert "median of 1 " in found.source
+    # Of steps of 0.04 s, the second that counts is the third of all and ends after 0.12 s.
+    found = time_steps(make_task(items), 4, warmup=1, repeats=50, max_seconds=0.1)
+    assert items.fetched == (1 + 2) * 4
+    assert "median of 2 " in found.source
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ from raytt.cluster.stages.solve import Solvers
 from raytt.forecast.forecast import Status
 from raytt.pricing.step_time import StepTime
 from raytt.store.run import Run
-from raytt.workflows import predict
+from raytt.workflows import predict, step_costs
+from tests.support.settings import grouped
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = pytest.mark.usefixtures("shared_actors")
 
 CLASSES = 4
 
@@ -72,28 +73,20 @@ def _rank(folder: Path, task: raytt.Task = TASK, space: Any = SPACE, **changes: 
         "reference_steps": 0,
         "progress": False,
     }
-    return raytt.rank(task, space, **(options | changes))
+    return raytt.rank(task, space, **grouped(options | changes))
+
+
+def steady_times(task: Any, sizes: list[int], **_: Any) -> dict[int, StepTime]:
+    """Step times that do not depend on the machine; `tests/cluster/stages/test_step_times.py` measures real ones."""
+    return {b: StepTime(batch_size=b, seconds=0.01 * b, low=0.009 * b, high=0.012 * b, source="made up") for b in sizes}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def steady_clock() -> Any:
-    """Step times that do not depend on the machine; `tests/distributed/test_timing.py` measures real ones."""
-
-    def times(task: Any, sizes: list[int], **_: Any) -> dict[int, StepTime]:
-        return {
-            b: StepTime(batch_size=b, seconds=0.01 * b, low=0.009 * b, high=0.012 * b, source="made up") for b in sizes
-        }
-
+def steady_clock() -> Iterator[None]:
+    """A step takes 0.01 s per sample."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict, "measure_step_times", times)
+        patch.setattr(step_costs, "measure_step_times", steady_times)
         yield
-
-
-@pytest.fixture(scope="module")
-def base(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[raytt.Ranking, Path]:
-    """A finished run with two workers."""
-    folder = tmp_path_factory.mktemp("base")
-    return _rank(folder), folder
 
 
 @pytest.fixture
@@ -321,7 +314,7 @@ _REFUSED: dict[str, tuple[type[raytt.RayttError], Callable[[], dict[str, Any]]]]
     "num_paths is 0": (raytt.InputError, lambda: {"num_paths": 0}),
     "seed is -1": (raytt.InputError, lambda: {"seed": -1}),
     "max_epochs is nan": (raytt.InputError, lambda: {"max_epochs": float("nan")}),
-    "Unknown method 'magic'": (raytt.InputError, lambda: {"method": "magic"}),
+    "method is 'magic'": (raytt.InputError, lambda: {"method": "magic"}),
     "precision is 'float8'": (raytt.InputError, lambda: {"precision": "float8"}),
     "proj_dim is 0": (raytt.InputError, lambda: {"proj_dim": 0}),
     "usd_per_hour is -1": (raytt.InputError, lambda: {"usd_per_hour": -1.0}),
@@ -350,6 +343,19 @@ _REFUSED: dict[str, tuple[type[raytt.RayttError], Callable[[], dict[str, Any]]]]
     ),
     "Asked for 9 workers with CPU: 1 each, but the cluster holds 4": (raytt.ResourceError, lambda: {"num_workers": 9}),
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("num_workers", r"Write cluster=raytt\.ClusterSettings\(num_workers=…\)"),
+        ("proj_dim", r"Write estimator=raytt\.EstimatorSettings\(proj_dim=…\)"),
+        ("storage_path", r"Write run=raytt\.RunSettings\(storage_path=…\)"),
+    ],
+)
+def test_a_setting_given_flat_is_told_where_it_belongs(name: str, right: str) -> None:
+    with pytest.raises(raytt.InputError, match=right):
+        raytt.rank(TASK, SPACE, **{name: 1})
 
 
 @pytest.mark.parametrize("message", _REFUSED)

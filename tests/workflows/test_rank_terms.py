@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +12,28 @@ from torch import nn
 
 import raytt
 from raytt.pricing.hardware import accelerators
-from raytt.pricing.step_time import Origin, StepTime
+from raytt.pricing.step_time import Origin
 from raytt.pricing.terms import THIS_MACHINE
 from raytt.pricing.transfer import from_work
 from raytt.results.finished_run import load_run
-from raytt.workflows import predict
-from tests.workflows.test_rank import SPACE, TASK, _rank
+from tests.support.actors import ActorPool, shared_actors
+from tests.workflows.test_rank import SPACE, TASK, _rank, steady_clock
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = pytest.mark.usefixtures("shared_actors")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def steady_clock() -> Any:
-    """Step times that do not depend on the machine."""
-
-    def times(task: Any, sizes: list[int], **_: Any) -> dict[int, StepTime]:
-        return {b: StepTime(batch_size=b, seconds=0.01 * b, low=0.009 * b, high=0.012 * b, source="") for b in sizes}
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict, "measure_step_times", times)
-        yield
+__all__ = ["steady_clock"]
 
 
 @pytest.fixture(scope="module")
-def priced(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[raytt.Ranking, Path]:
+def priced(
+    base: tuple[raytt.Ranking, Path], actor_pool: ActorPool, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[raytt.Ranking, Path]:
+    """The run that the others share, priced: of what was probed and simulated nothing is done again."""
     folder = tmp_path_factory.mktemp("priced")
+    shutil.copytree(base[1] / "r", folder / "r")
     terms = raytt.Terms.of(prices=["gcp:g2-standard-4", "aws:p5.4xlarge"], budget_usd=1.0, deadline="1h")
-    return _rank(folder, terms=terms), folder / "r"
+    with shared_actors(actor_pool):
+        return _rank(folder, terms=terms), folder / "r"
 
 
 def test_candidates_are_ranked_on_the_first_machine(priced: tuple[raytt.Ranking, Path]) -> None:
@@ -81,7 +77,10 @@ def test_the_directory_answers_and_holds_the_curves(priced: tuple[raytt.Ranking,
     assert run.spectrum is not None
 
 
-def test_a_machine_without_a_known_time_is_refused_before_the_simulations(tmp_path: Path) -> None:
+def test_a_machine_without_a_known_time_is_refused_before_the_simulations(
+    base: tuple[raytt.Ranking, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(base[1] / "r", tmp_path / "r")
     with pytest.raises(
         raytt.InputError, match=r"known for every batch size \(8, 16\).*How long a step takes on aws:g5"
     ):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import ray
+import ray.data
 
 import raytt
 from raytt.cluster.stages import train_candidates as on_ray
@@ -18,6 +21,7 @@ from raytt.results.validation import Check, Validation
 from raytt.task.target import Target
 from raytt.training.loop import TrainingCurve, train
 from raytt.workflows.validate import SEED, choose, validate
+from tests.support.actors import ActorPool, shared_actors
 from tests.support.run_directory import priced_ranking
 from tests.workflows.test_rank import SPACE, TASK, _rank, steady_clock
 
@@ -74,10 +78,16 @@ def test_the_choice_is_the_top_and_a_draw_from_the_rest() -> None:
 
 
 @pytest.fixture(scope="module")
-def checked(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Validation, Path]:
+def checked(
+    base: tuple[raytt.Ranking, Path], actor_pool: ActorPool, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Validation, Path]:
     folder = tmp_path_factory.mktemp("validated")
-    _rank(folder, space=SPACE[:-1])
-    return validate(TASK, folder / "r", top=2, random=1, num_workers=2, progress=False), folder / "r"
+    # The probe is that of the run that the others share.
+    shutil.copytree(base[1] / "r", folder / "r")
+    with shared_actors(actor_pool):
+        _rank(folder, space=SPACE[:-1])
+    cluster = raytt.ClusterSettings(num_workers=2)
+    return validate(TASK, folder / "r", top=2, random=1, cluster=cluster, progress=False), folder / "r"
 
 
 def test_real_runs_are_those_of_training_itself(checked: tuple[Validation, Path]) -> None:
@@ -109,12 +119,40 @@ def test_it_is_kept_in_the_run_and_told(checked: tuple[Validation, Path]) -> Non
 
 
 def test_a_second_call_trains_nothing(checked: tuple[Validation, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*_: Any) -> None:
-        raise AssertionError("trained again")
+    class Never:
+        """Stands for the Ray task."""
 
-    monkeypatch.setattr(on_ray, "_submit", never)
+        def options(self, **_: Any) -> Never:
+            return self
+
+        def remote(self, *_: Any) -> None:
+            raise AssertionError("trained again")
+
+    monkeypatch.setattr(on_ray, "_TRAIN", Never())
     again = validate(TASK, checked[1], top=2, random=1, progress=False)
     assert again == checked[0]
+
+
+def test_a_ray_data_set_is_trained_on_as_a_pair_of_tensors_is(
+    checked: tuple[Validation, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images, labels), (others, other_labels) = TASK.data(), TASK.validation()
+
+    def rows(x: Any, y: Any) -> Any:
+        items = [{"x": a.numpy(), "y": int(b)} for a, b in zip(x, y, strict=True)]
+        return ray.data.from_items(items, override_num_blocks=3)
+
+    task = replace(TASK, data=rows(images, labels), validation=lambda: rows(others, other_labels), target_column="y")
+    _rank(tmp_path, task, space=SPACE[:-1])
+    found = validate(task, tmp_path / "r", top=2, random=1, cluster=raytt.ClusterSettings(num_workers=2))
+    assert "all 40 training rows" in capsys.readouterr().err
+    assert [_without_times(check.real) for check in found.checks] == [
+        _without_times(check.real) for check in checked[0].checks
+    ]
+
+
+def _without_times(real: Outcome) -> Outcome:
+    return replace(real, seconds_per_step=0.0)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +165,11 @@ def test_a_second_call_trains_nothing(checked: tuple[Validation, Path], monkeypa
 def test_bad_input(checked: tuple[Validation, Path], task: Any, options: dict[str, int], message: str) -> None:
     with pytest.raises(raytt.InputError, match=message):
         validate(task, checked[1], progress=False, **options)
+
+
+def test_settings_of_the_cluster_given_flat_are_refused(checked: tuple[Validation, Path]) -> None:
+    with pytest.raises(raytt.InputError, match=r"Write cluster=raytt\.ClusterSettings\(use_gpu=…\)"):
+        validate(TASK, checked[1], use_gpu=True)  # type: ignore[arg-type]
 
 
 def test_a_run_that_has_not_ended_is_refused(ray_session: None, tmp_path: Path) -> None:

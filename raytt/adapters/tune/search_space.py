@@ -20,7 +20,7 @@ A value of None means that the hyperparameter is left at its default.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,10 @@ from ray.tune.search.sample import Domain
 from ray.tune.search.variant_generator import generate_variants
 
 from raytt.errors import InputError
-from raytt.task.candidate import Candidate
+from raytt.task.candidate import Candidate, hyperparameters, takes_several
 
 PATIENCE = 1000
 """Draws in a row that bring nothing new, after which a search space counts as exhausted."""
-
-_HYPERPARAMETERS = frozenset(f.name for f in fields(Candidate))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +45,6 @@ class Drawn:
     """The same as the search space writes them, nested where it is."""
     notes: tuple[str, ...]
     """What the user should know about the draw."""
-
-
-def candidates_from(space: Any, *, num_candidates: int, seed: int) -> list[Candidate]:
-    """The candidates of `draw`."""
-    return list(draw(space, num_candidates=num_candidates, seed=seed).candidates)
 
 
 def draw(space: Any, *, num_candidates: int, seed: int) -> Drawn:
@@ -175,10 +168,10 @@ def candidate_of(config: Mapping[Any, Any]) -> Candidate:
                 raise InputError(
                     f"The configuration {dict(config)!r} gives {name!r} twice.", "Give each hyperparameter once."
                 )
-            if inner is value and name not in _HYPERPARAMETERS:
+            if inner is value and name not in hyperparameters():
                 raise InputError(
                     f"Unknown hyperparameter {name!r} under {key!r} in {dict(config)!r}.",
-                    f"Known: {', '.join(f.name for f in fields(Candidate))}.",
+                    f"Known: {', '.join(hyperparameters())}.",
                 )
             flat[name] = setting
     return Candidate.from_config({name: setting for name, setting in flat.items() if setting is not None})
@@ -197,7 +190,7 @@ def _holds_domain(value: Any) -> bool:
 def _check_lists(space: Mapping[Any, Any]) -> None:
     """Refuse empty choices and plain lists of values, which Tune would take for one constant."""
     for key, value in space.items():
-        if isinstance(value, list | tuple | set | np.ndarray) and key != "betas":
+        if isinstance(value, list | tuple | set | np.ndarray) and not takes_several(str(key)):
             raise InputError(
                 f"{key!r} is a plain {type(value).__name__} in the search space: {value!r}.",
                 "Write tune.choice(…) or tune.grid_search(…) around it.",

@@ -10,6 +10,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -22,6 +23,9 @@ HANG_FACTOR = 10
 """How many times longer than the slowest so far is hanging; see `run_tasks` and
 `raytt.cluster.plumbing.workers.Limits`."""
 
+HANG_SECONDS = 1800.0
+"""A task that has taken less than this is never taken to hang, however quick others were."""
+
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -32,7 +36,7 @@ def run_tasks(
     on_done: Callable[[int, Any], None],
     in_flight: int = 64,
     retries: int = 2,
-    hang_seconds: float = 1800.0,
+    hang_seconds: float = HANG_SECONDS,
 ) -> None:
     """Work through Ray tasks, a bounded number at a time, in the given order.
 
@@ -49,7 +53,7 @@ def run_tasks(
             `HANG_FACTOR` times the slowest that was done.
 
     Raises:
-        WorkerError: If a task fails; holds the remote traceback.
+        WorkerError: If a task fails; holds the remote traceback. Tasks that are done by then are handed on before.
         RayttError: An error of raytt's own that was raised on a worker, as it is.
     """
     waiting = deque((number, 0) for number in range(len(submits)))
@@ -67,6 +71,7 @@ def run_tasks(
                     result = ray.get(ref)
                 except RayError as error:
                     if not is_lost(error) or attempt == retries:
+                        _hand_on_finished(running, on_done)
                         raise as_ours(error, labels[number]) from None
                     waiting.appendleft((number, attempt + 1))
                 else:
@@ -83,6 +88,16 @@ def run_tasks(
     finally:
         for ref in running:
             ray.cancel(ref, force=True)
+
+
+def _hand_on_finished(running: dict[Any, tuple[int, int, float]], on_done: Callable[[int, Any], None]) -> None:
+    """Hand on the results of tasks that are done already, so that the failure of one loses no other's work."""
+    done, _ = ray.wait(list(running), num_returns=len(running), timeout=0.0) if running else ([], [])
+    for ref in done:
+        number, _, _ = running.pop(ref)
+        # The first failure is the one that is told.
+        with suppress(RayError):
+            on_done(number, ray.get(ref))
 
 
 def fetch(ref: Any, label: str, *, seconds: float | None = None, asked: str = "") -> Any:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from raytt.errors import RayttError
+from raytt.errors import InputError, RayttError
 from raytt.pricing.hardware import accelerator_of_device, accelerators
 
 MEMORY_GIB = 4.0
@@ -218,6 +218,8 @@ def check_ray(address: str | None) -> Finding:
             alive = [node for node in ray.nodes() if node["Alive"]]
             total = ray.cluster_resources()
             answer = ray.get(ray.remote(num_cpus=1)(_versions).remote(), timeout=120)
+    except InputError as error:
+        return Finding(what="Ray", verdict=Verdict.BAD, found=error.problem, remedy=error.remedy)
     except Exception as error:
         # Ray raises its own and the system's errors alike; each is a finding here.
         return Finding(

@@ -72,8 +72,8 @@ class JobServer:
         if not re.match(r"https?://[^/]", address):
             raise InputError(
                 f"{address!r} is not the address of a job server.",
-                "Give that of the cluster's dashboard: http://HEAD:8265 (for `ray up`: after `ray dashboard`, "
-                "http://127.0.0.1:8265).",
+                "Give (with --address, or in RAY_ADDRESS) that of the cluster's dashboard: http://HEAD:8265 (for "
+                "`ray up`: after `ray dashboard`, http://127.0.0.1:8265).",
             )
         self.address = address
         found = {value for value in (secrets or {}).values() if len(value) >= _SHORTEST_SECRET}

@@ -56,7 +56,7 @@ class Metrics:
             if elapsed > 0.0:
                 self._gauges["speed"].set(self._rows / elapsed)
         if phase == "solve" and total:
-            # Pieces are dealt out by path and by batch size; what counts is how much of all candidates is behind us.
+            # Pieces are made by path and by batch size; the gauge counts the finished share of all candidates.
             # Some are simulated once more without noise, after all have been with it.
             self._solved = max(self._solved, int(self._num_candidates * min(1.0, done / total)))
             self._gauges["candidates"].set(self._solved)

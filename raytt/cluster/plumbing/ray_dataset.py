@@ -1,9 +1,15 @@
-"""``ray.data.Dataset`` as a map-style dataset of the rows that are needed."""
+"""``ray.data.Dataset`` as a map-style dataset: of the rows that are probed, or of all rows for real training.
+
+It is not one of `raytt.training.datasets.OPENERS`, because those open data at once and where they are, and this form
+cannot be read by position: its rows are counted first, and fetched in one pass when it is known which are probed. That
+pass runs on the cluster, and the training room does not import Ray.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +21,25 @@ from raytt.errors import InputError
 from raytt.task.task import Task
 from raytt.training.datasets import choose_subsample, open_dataset
 from raytt.training.model import NORM_SAMPLES
+from raytt.training.source import called
+
+MOST_BYTES = 4 << 30
+"""Bytes of a ``ray.data.Dataset`` up to which all of its rows are kept in memory. They lie there once on the driver and
+once in the object store of each node that trains; 4 GiB is what the object store of a Ray started by raytt holds."""
+
+
+class ColumnsDataset(Dataset[dict[str, Any]]):
+    """All rows of a data set, as one array per column: workers on a node share those that hold numbers."""
+
+    def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values()), ()))
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        # A copy: arrays from the object store cannot be written to, of which torch warns.
+        return {name: np.array(column[int(position)]) for name, column in self._columns.items()}
 
 
 class RowsDataset(Dataset[dict[str, Any]]):
@@ -37,8 +62,7 @@ class RowsDataset(Dataset[dict[str, Any]]):
 
 def open_source(source: Any, task: Task) -> Any:
     """`raytt.training.datasets.open_dataset`, but a ``ray.data.Dataset`` stays one."""
-    if callable(source) and not hasattr(source, "__getitem__"):
-        source = source()
+    source = called(source)
     return source if is_ray_dataset(source) else open_dataset(source, task)
 
 
@@ -79,21 +103,82 @@ def with_rows(
     return probed, timed
 
 
+def with_all_rows(task: Task) -> tuple[Task, int, tuple[str, ...]]:
+    """The task with all rows at hand in place of ray.data, for real training, which visits every sample.
+
+    Returns:
+        The task, the number N of its training samples, and what the user must be told, one sentence each.
+
+    Raises:
+        InputError: If the rows of a ``ray.data.Dataset`` take more than `MOST_BYTES`.
+    """
+    train = open_source(task.data, task)
+    validation = None if task.validation is None else open_source(task.validation, task)
+    notes = []
+    if is_ray_dataset(train):
+        train, note = _in_memory(train, "training")
+        task = replace(task, data=train)
+        notes.append(note)
+    if is_ray_dataset(validation):
+        validation, note = _in_memory(validation, "validation")
+        task = replace(task, validation=validation)
+        notes.append(note)
+    return task, count(train), tuple(notes)
+
+
+def _in_memory(source: Any, what: str) -> tuple[ColumnsDataset, str]:
+    """All rows of a ``ray.data.Dataset``, and a sentence about what they take."""
+    batches: list[dict[str, NDArray[Any]]] = []
+    size = 0
+    with _in_order():
+        for batch in source.iter_batches(batch_size=256, batch_format="numpy"):
+            # The batch's own memory goes when the stream moves on.
+            batches.append({name: np.array(column) for name, column in batch.items()})
+            size += sum(map(_bytes_of, batches[-1].values()))
+            if size > MOST_BYTES:
+                raise InputError(
+                    f"The {what} data is a ray.data.Dataset of more than {MOST_BYTES >> 20:,} MiB, and real training "
+                    "keeps all of its rows in memory.",
+                    "Give the data as an Arrow or Parquet file that workers can read, or as a map-style dataset that "
+                    "reads samples when they are asked for.",
+                )
+    if not batches:
+        raise InputError(f"The {what} data is a ray.data.Dataset without rows.", "Give at least one sample.")
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    rows = ColumnsDataset(columns)
+    return rows, f"Real training keeps all {len(rows):,} {what} rows of the ray.data.Dataset in memory: {size:,} bytes."
+
+
+def _bytes_of(column: NDArray[Any]) -> int:
+    if column.dtype != object:
+        return column.nbytes
+    return column.nbytes + sum(getattr(value, "nbytes", 0) or sys.getsizeof(value) for value in column)
+
+
+@contextmanager
+def _in_order() -> Iterator[None]:
+    """While open, data sets are streamed in their order and without progress bars."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    before = context.execution_options.preserve_order, context.enable_progress_bars
+    context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    try:
+        yield
+    finally:
+        context.execution_options.preserve_order, context.enable_progress_bars = before
+
+
 def fetch_rows(source: Any, positions: Sequence[int] | NDArray[np.int64], *, num_rows: int) -> RowsDataset:
     """Stream a ``ray.data.Dataset`` once, in its order, and keep the rows at the given positions.
 
     Raises:
         InputError: If the data set ends before the last position, so that it is not the same on every pass.
     """
-    import ray.data
-
-    context = ray.data.DataContext.get_current()
-    before = context.execution_options.preserve_order, context.enable_progress_bars
-    context.execution_options.preserve_order, context.enable_progress_bars = True, False
     wanted = np.sort(np.asarray(positions, dtype=np.int64))
     rows: dict[int, dict[str, Any]] = {}
     start = 0
-    try:
+    with _in_order():
         for batch in source.iter_batches(batch_size=256, batch_format="numpy"):
             length = len(next(iter(batch.values())))
             for position in wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + length)]:
@@ -101,8 +186,6 @@ def fetch_rows(source: Any, positions: Sequence[int] | NDArray[np.int64], *, num
             start += length
             if len(rows) == len(wanted):
                 break
-    finally:
-        context.execution_options.preserve_order, context.enable_progress_bars = before
     if len(rows) < len(wanted):
         raise InputError(
             f"The ray.data.Dataset counted {num_rows} rows but gave {start}.",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
 
 from raytt.cluster.plumbing.dispatch import fetch
 from raytt.cluster.plumbing.session import Session
-from raytt.store.run import Arrays, FileRecord, Storage
+from raytt.store.run import Arrays, FileRecord, Run, Storage
 
 
 class Clerk:
@@ -63,3 +63,15 @@ class Files:
             return []
         flags = fetch(self._clerk.check.remote(self._storage, list(records)), "Reading the run directory")
         return [record for record, intact in zip(records, flags, strict=True) if intact]
+
+
+def intact_records(run: Run, files: Files, made_from: Mapping[str, str]) -> dict[str, FileRecord]:
+    """Records of those files that are listed, were made from exactly that, and are undamaged, in the order given.
+
+    Args:
+        run: The run directory.
+        files: Its Arrow files; their checksums are taken within the cluster.
+        made_from: Fingerprint by file.
+    """
+    listed = [record for file, key in made_from.items() if (record := run.recorded(file, key)) is not None]
+    return {record.file: record for record in files.intact(listed)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import socket
 import time
@@ -15,7 +14,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raytt.cluster.plumbing.temp_dir import temp_options
 from raytt.errors import InputError, ResourceError
+from raytt.settings.cluster import ClusterSettings
 
 PLACEMENT_SECONDS = 60.0
 """How long a worker may wait for free resources that the cluster has in total."""
@@ -46,25 +47,9 @@ class WorkerResources:
     """Ray's custom resources by name."""
 
     @classmethod
-    def parse(cls, resources: Mapping[str, float] | None, *, use_gpu: bool) -> WorkerResources:
-        """From Ray's notation, ``{"CPU": 2, "GPU": 1, …}``; by default 1 CPU, and with ``use_gpu`` 1 GPU.
-
-        Raises:
-            InputError: If an amount is not positive, CPUs are not whole, or GPUs are asked for without ``use_gpu``.
-        """
-        given = {str(k): float(v) for k, v in (resources or {}).items()}
-        for name, amount in given.items():
-            if not (math.isfinite(amount) and amount >= 0.0):
-                raise InputError(f"resources_per_worker has {name}={amount!r}.", "Give amounts of at least 0.")
-        cpus, gpus = given.pop("CPU", 1.0), given.pop("GPU", 1.0 if use_gpu else 0.0)
-        if cpus < 1 or cpus != int(cpus):
-            raise InputError(f"resources_per_worker has CPU={cpus:g}.", "Give a whole number of CPUs, at least 1.")
-        if (gpus > 0) != use_gpu:
-            raise InputError(
-                f"resources_per_worker has GPU={gpus:g}, but use_gpu is {use_gpu}.",
-                "Give use_gpu=True with an amount of GPU above 0, or neither.",
-            )
-        return cls(cpus=int(cpus), gpus=gpus, custom=given)
+    def of(cls, settings: ClusterSettings) -> WorkerResources:
+        """Those that the settings ask for."""
+        return cls(cpus=int(settings.cpus), gpus=float(settings.gpus), custom=settings.custom_resources)
 
     @property
     def device(self) -> str:
@@ -155,8 +140,9 @@ def connect(
         shared_storage: Whether the run directory is given by a URI that all machines see.
 
     Raises:
-        ResourceError: If there is no cluster at the address.
-        InputError: If the driver is outside the cluster and the run directory is on its own disk.
+        ResourceError: If there is no cluster at the address, or Ray cannot be started here.
+        InputError: If the address is that of a job server, or the driver is outside the cluster and the run directory
+            is on its own disk.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     started_here = False
@@ -164,18 +150,13 @@ def connect(
     if not ray.is_initialized():
         wanted = address or os.environ.get("RAY_ADDRESS")
         if wanted and wanted != "local":
-            _check_reachable(wanted)
-            _join(wanted)
+            source = "" if address else " (from RAY_ADDRESS)"
+            _check_scheme(wanted, source)
+            _check_reachable(wanted, source)
+            _join(wanted, source)
             connected_here = True
         else:
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                include_dashboard=False,
-                object_store_memory=_object_store_bytes(),
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
+            _start(num_cpus)
             started_here = connected_here = True
     try:
         is_client = bool(ray.util.client.ray.is_connected())
@@ -190,7 +171,41 @@ def connect(
             ray.shutdown()
 
 
-def _join(address: str) -> None:
+def _start(num_cpus: int | None) -> None:
+    """Start Ray on this machine.
+
+    Raises:
+        ResourceError: If it cannot keep its files where the environment says.
+    """
+    try:
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            object_store_memory=_object_store_bytes(),
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            **temp_options(),
+        )
+    except OSError as error:
+        raise ResourceError(
+            f"Ray cannot be started on this machine: {error}. Set RAY_TMPDIR to the short path (at most 30 characters) "
+            "of a directory that can be written."
+        ) from error
+
+
+def _check_scheme(address: str, source: str) -> None:
+    """Raise `InputError` for the address of a job server, which serves ``raytt submit`` but no driver."""
+    if address.startswith(("http://", "https://")):
+        unset = "unset RAY_ADDRESS or " if source else ""
+        raise InputError(
+            f"{address!r}{source} is the address of a job server, to which no driver can connect.",
+            f"To compute on this machine, {unset}give the address 'local'; on the cluster's own machines give 'auto', "
+            "from outside 'ray://HEAD:10001'; or let `raytt submit` run the ranking as a job there.",
+        )
+
+
+def _join(address: str, source: str = "") -> None:
     """Initialize Ray at an address, once more where Ray's client server failed to start its process for this driver.
 
     A client (ray://) is served by a process of its own on the head node. That process now and then dies while starting
@@ -206,11 +221,11 @@ def _join(address: str) -> None:
             if attempt < _CLIENT_ATTEMPTS and isinstance(error, ConnectionAbortedError):
                 time.sleep(_CLIENT_PAUSE_SECONDS)
                 continue
-            raise ResourceError(f"There is no Ray cluster to connect to at {address!r}: {error}") from error
+            raise ResourceError(f"There is no Ray cluster to connect to at {address!r}{source}: {error}") from error
         return
 
 
-def _check_reachable(address: str) -> None:
+def _check_reachable(address: str, source: str = "") -> None:
     """Raise `ResourceError` where nobody listens at host:port, which Ray itself finds out only after a minute."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
@@ -218,7 +233,7 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()
     except OSError as error:
-        raise ResourceError(f"There is no Ray cluster to connect to at {address!r}: {error}.") from error
+        raise ResourceError(f"There is no Ray cluster to connect to at {address!r}{source}: {error}.") from error
 
 
 def _object_store_bytes() -> int:

@@ -10,7 +10,6 @@ autoscaler know that they are wanted); an actor that goes with its node is not a
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,7 +22,8 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from raytt.cluster.plumbing.dispatch import HANG_FACTOR, not_placed, text_of, worker_error
 from raytt.cluster.plumbing.session import PLACEMENT_SECONDS, START_SECONDS, WorkerResources, has_room
-from raytt.errors import InputError, RayttError, WorkerError
+from raytt.errors import RayttError, WorkerError
+from raytt.settings.cluster import ClusterSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,22 +58,10 @@ class Limits:
     lost_nodes: int = 100
     """Workers that may go with their nodes, all together, before that counts as failing and dying."""
 
-
-def worker_limits(num_workers: int | None, min_workers: int | None, wait_seconds: float | None) -> Limits:
-    """Limits as the user gives them.
-
-    Raises:
-        InputError: If fewer workers may be used than are needed, or the time is not a positive number.
-    """
-    most = math.inf if num_workers is None else num_workers
-    if min_workers is not None and not (isinstance(min_workers, int) and 1 <= min_workers <= most):
-        raise InputError(
-            f"min_workers is {min_workers!r}, num_workers is {num_workers!r}.",
-            "Give a whole number of at least 1 and at most num_workers.",
-        )
-    if wait_seconds is not None and not (math.isfinite(wait_seconds) and wait_seconds > 0.0):
-        raise InputError(f"wait_seconds is {wait_seconds!r}.", "Give a number of seconds above 0.")
-    return Limits(min_workers=min_workers or 1, placement_seconds=wait_seconds or PLACEMENT_SECONDS)
+    @classmethod
+    def of(cls, settings: ClusterSettings) -> Limits:
+        """Those that the settings ask for."""
+        return cls(min_workers=settings.min_workers or 1, placement_seconds=settings.wait_seconds or PLACEMENT_SECONDS)
 
 
 def patient(limits: Limits) -> Limits:
@@ -298,7 +286,7 @@ class Workers:
                     "would be much. Check the model, forward and collate for something that waits.",
                 )
         placing = [worker.waited for worker in self._workers if worker.state is _State.PLACING]
-        # Who was placed once, and went, counts: work goes on with whoever is left.
+        # An actor that was placed once and then left counts: work continues with the others.
         too_few = self._placed < self._least or len(placing) == len(self._workers)
         late = placing and too_few and min(placing) > self._limits.placement_seconds
         if late and not (has_room(self._asked) and min(placing) <= START_SECONDS):

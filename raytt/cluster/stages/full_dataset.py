@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ PATHS = 2
 """Sample paths of these simulations, each with samples of its own; they cost as much as others."""
 DEEPER = 4.0
 """Simulations with part of the samples go on to this many times less loss (or errors) than the target asks for: the
-whole set is there later."""
+whole set is there later. Not measured yet: ``python -m benchmarks.constants --sections whole-set`` varies it."""
 
 
 def solve_whole(
@@ -74,8 +75,13 @@ def solve_whole(
 
 def deeper(target: Target) -> Target:
     """A target that the probed samples meet after the whole set meets the given one."""
-    if target.kind in ("loss_ratio", "loss"):
-        return replace(target, value=target.value / DEEPER)
-    if target.kind == "accuracy":
-        return replace(target, value=1.0 - (1.0 - target.value) / DEEPER)
-    return target
+    if target.settles or target.needs_validation:
+        return target
+    ratio = target.loss_ratio
+    if ratio is not None:
+        return Target(kind="loss_ratio", value=ratio / DEEPER)
+    # Neither relative nor a plateau, so that its level is the same whatever the loss starts from.
+    level = float(target.level(math.nan))
+    if target.on_accuracy:
+        return Target(kind="accuracy", value=1.0 - (1.0 - level) / DEEPER)
+    return Target(kind="loss", value=level / DEEPER)

@@ -1,8 +1,8 @@
-"""The probe on Ray: actors hold the network, blocks of samples are dealt out, sketched rows go to the run directory."""
+"""The probe on Ray: actors hold the network, blocks of samples are distributed, rows go to the run directory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,14 +13,15 @@ from ray.exceptions import RayError
 from raytt.cluster.plumbing.dispatch import as_ours, is_lost
 from raytt.cluster.plumbing.manifest_batches import Listing
 from raytt.cluster.plumbing.progress import Phase
-from raytt.cluster.plumbing.run_files import Files
+from raytt.cluster.plumbing.run_files import Files, intact_records
 from raytt.cluster.plumbing.session import WorkerResources
 from raytt.cluster.plumbing.workers import Item, Limits, Workers
 from raytt.cluster.stages.prober import Index, NetworkFacts, Prober, Receipt, SplitName, check_alike
 from raytt.probe.settings import ProbeSettings
 from raytt.probe.sketch import CountSketch
 from raytt.probe.worker import ProbeFacts
-from raytt.store.fingerprint import Fact, fingerprint, hash_arrays, task_facts, versions
+from raytt.store.facts import Fact
+from raytt.store.fingerprint import fingerprint, hash_arrays, task_facts, versions
 from raytt.store.run import FileRecord, Run
 from raytt.task.task import Task
 
@@ -118,9 +119,7 @@ def probe(
         few = min(num_workers, max(1, missing))
         network, hashes = _inspect(workers, blocks, num_actors=few, phase=phase)
         keys = _check_inputs(run, task, settings, network, samples, num_samples_full, blocks, hashes)
-        found = [run.recorded(block.file, keys[block.split]) for block in blocks]
-        intact = {r.file: r for r in files.intact([record for record in found if record is not None])}
-        todo = [block for block in blocks if block.file not in intact]
+        todo = missing_blocks(blocks, keys, run, files)
         if todo:
             phase.expect(len(todo), f"Jacobian rows of {len(todo)} blocks of {settings.block_size} samples")
             compute(
@@ -137,9 +136,23 @@ def probe(
     return Probed(
         facts=network.facts,
         weights=network.weights,
-        shards={s: tuple(run.files[block.file] for block in blocks if block.split == s) for s in samples},
+        shards=shards_of(run, blocks, samples),
         computed=len(todo),
     )
+
+
+def missing_blocks(blocks: Sequence[Block], keys: Mapping[SplitName, str], run: Run, files: Files) -> list[Block]:
+    """Blocks that the run directory does not have undamaged, made from the fingerprint of their split."""
+    intact = intact_records(run, files, {block.file: keys[block.split] for block in blocks})
+    return [block for block in blocks if block.file not in intact]
+
+
+def shards_of(
+    run: Run, blocks: Sequence[Block], splits: Iterable[SplitName], point: str = ""
+) -> dict[SplitName, tuple[FileRecord, ...]]:
+    """The files of the blocks of one tangent point by split, in order."""
+    own = [block for block in blocks if block.point == point]
+    return {split: tuple(run.files[block.file] for block in own if block.split == split) for split in splits}
 
 
 def _inspect(

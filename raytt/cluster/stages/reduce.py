@@ -10,22 +10,24 @@ Sums run in an order that the samples alone determine: any number of workers giv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import ray
 
+from raytt.cluster.plumbing.cached_tasks import run_cached
 from raytt.cluster.plumbing.dispatch import fetch, run_tasks
 from raytt.cluster.plumbing.progress import Phase
-from raytt.cluster.plumbing.run_files import Files
+from raytt.cluster.plumbing.run_files import Files, intact_records
 from raytt.cluster.stages import reducer
 from raytt.cluster.stages.probe import Probed
 from raytt.cluster.stages.reducer import HEAD, ROWS
 from raytt.dynamics.kernel.spectrum import Spectrum
 from raytt.dynamics.kernel.statistics import Statistics
 from raytt.probe.settings import ProbeSettings
+from raytt.store.cache import Cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import FileRecord, Run
 from raytt.task.losses import Loss
@@ -85,27 +87,58 @@ def reduce(
         phase: Shows progress.
     """
     train, validation = probed.shards["train"], probed.shards.get("validation", ())
-    key = fingerprint(sorted({record.made_from for record in (*train, *validation)}))
-    found = _stored(run, files, key, validation=bool(validation))
-    if found is not None:
-        return found
     num_rows = num_samples * probed.facts.outputs_per_sample
     rows_per_block = min(settings.block_size, num_samples) * probed.facts.outputs_per_sample
     by_gram = num_rows <= settings.proj_dim
     work = _Work(files=files, phase=phase, rows_per_block=rows_per_block, in_flight=2 * num_workers)
-    parts = (_tiles if by_gram else _coordinates)(train, validation, work)
-    heads = [files.load(record, HEAD) for record in (*train, *validation)]
-    phase.expect(1, "spectrum and statistics")
-    receipt, *arrays = _FINISH.options(**files.off_spot).remote(
-        loss, (len(train), len(validation)), by_gram, *heads, *parts
-    )
-    spectrum, statistics, num_coordinates = fetch(receipt, "Reducing the Gram matrix")
     names = ("train", "validation") if validation else ("train",)
-    saving = [files.save(f"tangent/{n}.arrow", a, made_from=key) for n, a in zip(names, arrays, strict=False)]
-    for name, ref in zip(names, saving, strict=True):
-        run.record(fetch(ref, f"Writing tangent/{name}.arrow"))
+    large: list[Any] = []
+
+    def start(_: Probed) -> Any:
+        parts = (_tiles if by_gram else _coordinates)(train, validation, work)
+        heads = [files.load(record, HEAD) for record in (*train, *validation)]
+        phase.expect(1, "spectrum and statistics")
+        receipt, *large[:] = _FINISH.options(**files.off_spot).remote(
+            loss, (len(train), len(validation)), by_gram, *heads, *parts
+        )
+        return receipt
+
+    def write(_: Probed, key: str, receipt: tuple[Spectrum, Statistics, int]) -> Reduced:
+        _store(run, files, key, *receipt, dict(zip(names, large, strict=False)))
+        stored = _stored(run, files, key, names)
+        assert stored is not None
+        return stored
+
+    [reduced] = run_cached(
+        [probed],
+        Cache(
+            key=lambda _: fingerprint(sorted({record.made_from for record in (*train, *validation)})),
+            read=lambda _, key: _stored(run, files, key, names),
+            write=write,
+        ),
+        start=start,
+        label=lambda _: "Reducing the Gram matrix",
+        what="reduced tangent",
+        phase=phase,
+    )
+    return reduced
+
+
+def _store(
+    run: Run,
+    files: Files,
+    key: str,
+    spectrum: Spectrum,
+    statistics: Statistics,
+    num_coordinates: int,
+    samples: Mapping[str, Any],
+) -> None:
+    """Write what was computed; ``samples`` are refs of the reduced samples by split."""
+    saving = {_samples_file(name): files.save(_samples_file(name), ref, made_from=key) for name, ref in samples.items()}
+    for file, ref in saving.items():
+        run.record(fetch(ref, f"Writing {file}"))
     curve = {"eigenvalues": spectrum.eigenvalues, "projections": spectrum.projections}
-    run.record(run.storage.write_arrays(_SPECTRUM, curve, made_from=key))
+    run.write_arrays(_SPECTRUM, curve, made_from=key)
     summary = {
         "remainder": spectrum.remainder,
         "num_samples": spectrum.num_samples,
@@ -114,22 +147,17 @@ def reduce(
         "statistics": asdict(statistics),
     }
     run.write_json(_SUMMARY, summary, made_from=key)
-    stored = _stored(run, files, key, validation=bool(validation))
-    assert stored is not None
-    return stored
 
 
-def _stored(run: Run, files: Files, key: str, *, validation: bool) -> Reduced | None:
+def _stored(run: Run, files: Files, key: str, names: Sequence[str]) -> Reduced | None:
     """What an earlier run left, if all of it is there undamaged."""
-    names = ["tangent/train.arrow", _SPECTRUM, *(["tangent/validation.arrow"] if validation else [])]
-    records = [record for name in names if (record := run.recorded(name, key)) is not None]
-    summary = run.read_json(_SUMMARY, key)
-    if summary is None or len(records) < len(names) or len(files.intact(records)) < len(names):
+    summary, curve = run.read_json(_SUMMARY, key), run.read_arrays(_SPECTRUM, key)
+    records = intact_records(run, files, dict.fromkeys(map(_samples_file, names), key))
+    if summary is None or curve is None or len(records) < len(names):
         return None
-    curve = run.storage.read_arrays(records[1])
     return Reduced(
-        train=records[0],
-        validation=records[2] if validation else None,
+        train=records[_samples_file("train")],
+        validation=records.get(_samples_file("validation")),
         spectrum=Spectrum(
             eigenvalues=curve["eigenvalues"],
             projections=curve["projections"],
@@ -138,6 +166,10 @@ def _stored(run: Run, files: Files, key: str, *, validation: bool) -> Reduced | 
         statistics=Statistics(**summary["statistics"]),
         num_coordinates=summary["num_coordinates"],
     )
+
+
+def _samples_file(split: str) -> str:
+    return f"tangent/{split}.arrow"
 
 
 def _tiles(train: Sequence[Any], validation: Sequence[Any], work: _Work) -> list[Any]:

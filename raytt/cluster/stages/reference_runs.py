@@ -10,36 +10,19 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from raytt.cluster.plumbing.dispatch import fetch
 from raytt.cluster.plumbing.process import settle
 from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.run_files import Files
 from raytt.cluster.plumbing.session import WorkerResources
-from raytt.dynamics.adam import Preconditioner
+from raytt.cluster.stages.kept_runs import ReferencePlan, run_kept
+from raytt.dynamics.steppers import Preconditioner
 from raytt.forecast.reference_check import ReferenceCurve
-from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Arrays, FileRecord, Run
 from raytt.task.candidate import Candidate
 from raytt.task.task import Task
 from raytt.training.reference_run import common_scale, run_reference
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReferencePlan:
-    """What is asked of a reference run."""
-
-    candidate: Candidate
-    """Where it begins: optimizer, batch size, and a first guess of the learning rate."""
-    seed: int
-    """Of its minibatches."""
-    stop_ratio: float
-    """Loss ratio at which it stops."""
-    num_waypoints: int
-    """Tangents besides the one at the pre-trained weights, S."""
-    most_steps: int
-    """Steps, restarts included, after which it stops all the same."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +34,7 @@ class Reference(ReferenceCurve):
     waypoints: tuple[FileRecord, ...]
     """Files of its waypoints: arrays of `raytt.probe.worker.Point`."""
     preconditioner: Preconditioner | None
-    """Size of adamw's; None for sgd."""
+    """Of an adaptive optimizer; None for others."""
     seconds: float
     """What it took."""
     made_from: str
@@ -83,6 +66,7 @@ def _run(
         "config": found.candidate.config(),
         "steps": found.steps.tolist(),
         "losses": found.losses.tolist(),
+        "states": len(arrays),
         "waypoint_steps": [w.step for w in found.waypoints],
         "preconditioner": None if found.preconditioner is None else asdict(found.preconditioner),
         "wasted_steps": found.wasted_steps,
@@ -116,54 +100,30 @@ def run_references(
         files: Its Arrow files.
         phase: Shows progress.
     """
-    keys = [fingerprint([run.inputs["probe"], vars(plan) | {"candidate": plan.candidate.sort_key()}]) for plan in plans]
-    found = {i: r for i, key in enumerate(keys) if (r := _stored(run, files, plans[i], key)) is not None}
-    todo = [i for i in range(len(plans)) if i not in found]
-    phase.expect(len(todo), "real training steps")
-    for i in todo:
-        # One after the other: each may use the whole of a worker.
-        summary_ref, arrays_ref = _RUN.options(**resources.options()).remote(task_ref, plans[i], eval_index, resources)
-        family = plans[i].candidate.optimizer
-        summary = fetch(summary_ref, f"The reference run with {family}")
-        for number, arrays in enumerate(ray.get(arrays_ref), start=1):
-            file = _file(family, number)
-            run.record(fetch(files.save(file, ray.put(arrays), made_from=keys[i]), f"Writing {file}"))
-        run.write_json(_summary(family), summary, made_from=keys[i])
-        stored = _stored(run, files, plans[i], keys[i])
-        assert stored is not None
-        found[i] = stored
-        phase.advance()
-    return [found[i] for i in range(len(plans))]
+    runner = _RUN.options(**resources.options())
+    return run_kept(
+        plans,
+        folder="reference",
+        facts=[run.inputs["probe"]],
+        submit=lambda plan: runner.remote(task_ref, plan, eval_index, resources),
+        read=_read,
+        run=run,
+        files=files,
+        phase=phase,
+    )
 
 
-def _stored(run: Run, files: Files, plan: ReferencePlan, key: str) -> Reference | None:
-    """What an earlier run left, if all of it is there undamaged."""
-    family = plan.candidate.optimizer
-    summary = run.read_json(_summary(family), key)
-    if summary is None:
-        return None
-    names = [_file(family, number) for number in range(1, len(summary["waypoint_steps"]) + 1)]
-    records = [record for name in names if (record := run.recorded(name, key)) is not None]
-    if len(files.intact(records)) < len(names):
-        return None
+def _read(summary: dict[str, Any], waypoints: tuple[FileRecord, ...], made_from: str) -> Reference:
     known = summary["preconditioner"]
     return Reference(
         candidate=Candidate.from_config(summary["config"]),
         steps=np.asarray(summary["steps"], dtype=np.int64),
         losses=np.asarray(summary["losses"], dtype=np.float64),
         waypoint_steps=tuple(summary["waypoint_steps"]),
-        waypoints=tuple(records),
+        waypoints=waypoints,
         preconditioner=None if known is None else Preconditioner(**known),
         wasted_steps=summary["wasted_steps"],
         seconds=summary["seconds"],
         stopped=summary["stopped"],
-        made_from=key,
+        made_from=made_from,
     )
-
-
-def _file(family: str, number: int) -> str:
-    return f"reference/{family}-{number}.arrow"
-
-
-def _summary(family: str) -> str:
-    return f"reference/{family}.json"

@@ -1,4 +1,4 @@
-"""Simulating the candidates on Ray: candidates and sample paths are dealt out to tasks.
+"""Simulating the candidates on Ray: candidates and sample paths are distributed over tasks.
 
 A piece of work is some candidates of one batch size on one of the sample paths. How they are cut depends on the
 candidates alone, never on the number of workers, so that any number gives the same bits.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -18,20 +17,22 @@ import ray
 import torch
 from numpy.typing import NDArray
 
-from raytt.cluster.plumbing.dispatch import run_tasks
+from raytt.cluster.plumbing.cached_tasks import run_cached
 from raytt.cluster.plumbing.process import settle
 from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.run_files import Files
 from raytt.cluster.stages.prober import SplitName
 from raytt.cluster.stages.reduce import Reduced
 from raytt.cluster.stages.tangents import PathTangents, gather
-from raytt.dynamics.adam import Preconditioner
 from raytt.dynamics.curves import KINDS, CandidateCurves, Curves
 from raytt.dynamics.draws import path_seed
 from raytt.dynamics.network import Network, linear_network
 from raytt.dynamics.path import PathNetwork
-from raytt.dynamics.simulate import Method, simulate
+from raytt.dynamics.simulate import simulate
+from raytt.dynamics.steppers import Preconditioner
 from raytt.dynamics.tangent import Samples, Tangent
+from raytt.settings.estimator import Method
+from raytt.store.cache import Cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Arrays, Run
 from raytt.task.candidate import Candidate
@@ -99,7 +100,7 @@ class PathFacts:
     positions: tuple[NDArray[np.float64], ...]
     """w̃_s of each tangent, shape (R,)."""
     preconditioner: Preconditioner | None
-    """Of adamw, see `raytt.dynamics.adam`."""
+    """Of an adaptive optimizer, see `raytt.dynamics.steppers`."""
 
 
 _networks: dict[str, tuple[Tangent, Network]] = {}
@@ -157,9 +158,9 @@ _SOLVE: Any = ray.remote(num_cpus=1, max_retries=3)(_solve)
 
 def cut(budgets: Mapping[Candidate, int], simulation: Simulation) -> list[list[Piece]]:
     """The candidates as groups of pieces; the pieces of one group have the same candidates on different paths."""
-    ordered = sorted(budgets, key=lambda c: (c.optimizer, c.batch_size, c.sort_key()))
+    ordered = sorted(budgets, key=lambda c: (c.optimizer.name, c.batch_size, c.sort_key()))
     groups = []
-    for _, same in groupby(ordered, key=lambda c: (c.optimizer, c.batch_size)):
+    for _, same in groupby(ordered, key=lambda c: (c.optimizer.name, c.batch_size)):
         alike = tuple(same)
         parts = -(-len(alike) // MOST_CANDIDATES)
         bounds = [round(part * len(alike) / parts) for part in range(parts + 1)]
@@ -232,31 +233,30 @@ class Solvers:
     ) -> dict[Candidate, CandidateCurves]:
         """Where each candidate's curves are; simulated, or from the run directory."""
         groups = cut(budgets, simulation)
-        keys = {piece: self._key(piece, simulation) for pieces in groups for piece in pieces}
-        curves = {piece: found for piece, key in keys.items() if (found := self._stored(key)) is not None}
-        # The longest first, so that no worker starts one when the others have nothing left.
-        todo = sorted((p for p in keys if p not in curves), key=lambda p: (-p.cost, keys[p]))
-
-        def keep(number: int, found: Curves) -> None:
-            piece = todo[number]
-            curves[piece] = found
-            self._store(keys[piece], found)
-            phase.advance()
-
         what = "full-batch simulations" if simulation.full_batch else "simulations"
         if simulation.subset is not None:
             what = f"simulations with {simulation.subset} samples"
-        phase.expect(len(todo), f"{what} of {len(budgets)} candidates")
-        run_tasks(
-            [partial(self._start, piece, simulation) for piece in todo],
-            [_label(piece) for piece in todo],
-            on_done=keep,
+        pieces = [piece for group in groups for piece in group]
+        found = run_cached(
+            pieces,
+            Cache(
+                key=lambda piece: self._key(piece, simulation),
+                read=lambda _, key: self._stored(key),
+                write=lambda _, key, curves: self._store(key, curves),
+            ),
+            start=lambda piece: self._start(piece, simulation),
+            label=_label,
+            what=f"{what} of {len(budgets)} candidates",
+            phase=phase,
             in_flight=self._num_workers,
+            # The longest first, so that no worker starts one when the others have nothing left.
+            order=lambda piece: -piece.cost,
         )
+        curves = dict(zip(pieces, found, strict=True))
         rows: dict[Candidate, CandidateCurves] = {}
-        for pieces in groups:
-            merged = _merge([curves[piece] for piece in pieces])
-            rows |= {c: CandidateCurves(curves=merged, number=i) for i, c in enumerate(pieces[0].candidates)}
+        for group in groups:
+            merged = _merge([curves[piece] for piece in group])
+            rows |= {c: CandidateCurves(curves=merged, number=i) for i, c in enumerate(group[0].candidates)}
         return rows
 
     def go_on(
@@ -275,15 +275,15 @@ class Solvers:
         other = {c: budget for c, budget in budgets.items() if c not in joined}
         return {**joined, **(self.solve(other, simulation, phase) if other else {})}
 
-    def _start(self, piece: Piece, simulation: Simulation, _: int) -> Any:
-        source = self._source(piece.candidates[0].optimizer)
+    def _start(self, piece: Piece, simulation: Simulation) -> Any:
+        source = self._source(piece.candidates[0].optimizer.name)
         return _SOLVE.remote(piece, simulation, source.key, source.path, source.with_validation, *source.arrays)
 
     def _key(self, piece: Piece, simulation: Simulation) -> str:
         return fingerprint(
             {
                 "numerics": NUMERICS,
-                "tangent": self._network_key(piece.candidates[0].optimizer),
+                "tangent": self._network_key(piece.candidates[0].optimizer.name),
                 "candidates": [c.sort_key() for c in piece.candidates],
                 "budgets": piece.budgets,
                 "seed": piece.seed,
@@ -295,16 +295,14 @@ class Solvers:
         )
 
     def _stored(self, key: str) -> Curves | None:
-        record = self._run.recorded(_file(key), key)
-        if record is None or not self._run.storage.is_intact(record):
-            return None
-        arrays = self._run.storage.read_arrays(record)
-        return Curves(steps=arrays.pop("steps")[0], **arrays)
+        arrays = self._run.read_arrays(_file(key), key)
+        return None if arrays is None else Curves(steps=arrays.pop("steps")[0], **arrays)
 
-    def _store(self, key: str, curves: Curves) -> None:
+    def _store(self, key: str, curves: Curves) -> Curves:
         arrays = {name: getattr(curves, name) for name in KINDS if getattr(curves, name) is not None}
         arrays |= {"steps_done": curves.steps_done, "steps": np.tile(curves.steps, (len(curves.steps_done), 1))}
-        self._run.record(self._run.storage.write_arrays(_file(key), arrays, made_from=key))
+        self._run.write_arrays(_file(key), arrays, made_from=key)
+        return curves
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

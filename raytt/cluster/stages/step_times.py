@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import numpy as np
 import ray
 
-from raytt.cluster.plumbing.dispatch import run_tasks
+from raytt.cluster.plumbing.cached_tasks import run_cached
 from raytt.cluster.plumbing.process import settle
 from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.session import WorkerResources
 from raytt.pricing.step_time import StepTime
+from raytt.store.cache import Cache, json_cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Run
 from raytt.task.task import Task
@@ -57,30 +57,25 @@ def measure_step_times(
     """
     wanted = sorted(set(batch_sizes))
     chosen = sorted({wanted[round(i)] for i in np.linspace(0, len(wanted) - 1, min(MOST_MEASURED, len(wanted)))})
-    keys = {size: fingerprint([run.inputs["probe"], resources.totals(), size]) for size in chosen}
-    stored = {size: run.read_json(f"step_times/{key}.json", key) for size, key in keys.items()}
-    measured = {size: StepTime(**found) for size, found in stored.items() if found is not None}
-    todo = [size for size in chosen if size not in measured]
-
-    def keep(number: int, found: StepTime) -> None:
-        size = todo[number]
-        measured[size] = found
-        run.write_json(f"step_times/{keys[size]}.json", asdict(found), made_from=keys[size])
-        phase.advance()
-
-    phase.expect(len(todo), "timing real training steps")
+    cache: Cache[int, StepTime, StepTime] = json_cache(
+        run,
+        key=lambda size: fingerprint([run.inputs["probe"], resources.totals(), size]),
+        file=lambda _, key: f"step_times/{key}.json",
+        encode=asdict,
+        decode=lambda stored: StepTime(**stored),
+    )
     timer = _TIME.options(**resources.options())
-    run_tasks(
-        [partial(_submit, timer, task_ref, size, resources) for size in todo],
-        [f"Timing steps with batch size {size}" for size in todo],
-        on_done=keep,
+    times = run_cached(
+        chosen,
+        cache,
+        start=lambda size: timer.remote(task_ref, size, resources),
+        label=lambda size: f"Timing steps with batch size {size}",
+        what="timing real training steps",
+        phase=phase,
         in_flight=1,
     )
+    measured = dict(zip(chosen, times, strict=True))
     return {size: measured[size] if size in measured else _between(size, measured) for size in wanted}
-
-
-def _submit(timer: Any, task_ref: Any, size: int, resources: WorkerResources, _: int) -> Any:
-    return timer.remote(task_ref, size, resources)
 
 
 def _between(size: int, measured: Mapping[int, StepTime]) -> StepTime:

@@ -8,10 +8,11 @@ from typing import Any
 
 import ray
 
-from raytt.cluster.plumbing.dispatch import fetch
+from raytt.cluster.plumbing.cached_tasks import run_cached
 from raytt.cluster.plumbing.process import settle
 from raytt.cluster.plumbing.progress import Phase
 from raytt.pricing.work import StepWork
+from raytt.store.cache import Cache, json_cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Run
 from raytt.task.task import Task
@@ -30,6 +31,10 @@ def _count(task: Task, batch_sizes: Sequence[int]) -> dict[int, StepWork] | str:
         return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
+def _encode(counted: dict[int, StepWork] | str) -> dict[str, Any]:
+    return {"failed": counted} if isinstance(counted, str) else {"work": [asdict(w) for w in counted.values()]}
+
+
 _COUNT: Any = ray.remote(num_cpus=1, max_retries=3)(_count)
 
 
@@ -45,14 +50,21 @@ def measure_work(
         phase: Shows progress.
     """
     sizes = sorted(set(batch_sizes))
-    key = fingerprint([run.inputs["probe"], "work", sizes])
-    found = run.read_json("step_work.json", key)
-    if found is None:
-        phase.expect(1, "counting operations")
-        result = fetch(_COUNT.remote(task_ref, sizes), "Counting operations")
-        phase.advance()
-        found = {"failed": result} if isinstance(result, str) else {"work": [asdict(w) for w in result.values()]}
-        run.write_json("step_work.json", found, made_from=key)
+    cache: Cache[Sequence[int], dict[int, StepWork] | str, dict[str, Any]] = json_cache(
+        run,
+        key=lambda sizes: fingerprint([run.inputs["probe"], "work", sizes]),
+        file=lambda *_: "step_work.json",
+        encode=_encode,
+        decode=dict[str, Any],
+    )
+    [found] = run_cached(
+        [sizes],
+        cache,
+        start=lambda sizes: _COUNT.remote(task_ref, sizes),
+        label=lambda _: "Counting operations",
+        what="counting operations",
+        phase=phase,
+    )
     if "failed" in found:
         return {}, (
             f"What a training step computes could not be counted ({found['failed']}): other hardware has no times.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,10 @@ def open_data(
             f"Probe at least {largest} samples, or keep batch sizes to at most {size}.",
         )
     others = None
-    if validation:
+    if not validation:
+        # Workers would open it for nothing; and of a ray.data.Dataset they cannot.
+        task = replace(task, validation=None)
+    else:
         others = ray_data.open_source(task.validation, task)
         most = ray_data.count(others)
         index["validation"] = choose_subsample(most, None if most <= size else size, seed)

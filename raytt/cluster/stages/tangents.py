@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,30 +12,36 @@ import ray
 import torch
 from numpy.typing import NDArray
 
-from raytt.cluster.plumbing.dispatch import run_tasks
+from raytt.cluster.plumbing.cached_tasks import run_cached
 from raytt.cluster.plumbing.process import settle
 from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.run_files import Files
 from raytt.cluster.plumbing.session import WorkerResources
 from raytt.cluster.plumbing.workers import Item, Limits, Workers
-from raytt.cluster.stages.probe import Block, Probed, blocks_of, compute
+from raytt.cluster.stages.probe import Block, Probed, blocks_of, compute, missing_blocks, shards_of
 from raytt.cluster.stages.prober import Prober, SplitName
 from raytt.cluster.stages.reference_runs import Reference
 from raytt.dynamics.kernel.statistics import statistics_of
 from raytt.dynamics.tangent import Samples
 from raytt.probe.settings import ProbeSettings
+from raytt.store.cache import Cache, Lookup, json_cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Arrays, FileRecord, Run
 from raytt.task.losses import Loss
+from raytt.task.optimizers import Adaptive
 from raytt.task.task import Task
 
 Index = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Shards = Mapping[SplitName, tuple[FileRecord, ...]]
 
 _SAMPLES = ("outputs", "rows", "radial", "targets", "updates")
 
 
 STILL = 1e-3
-"""Relative change of the rows' mean square up to which they are taken to be the same."""
+"""Relative change of the rows' mean square up to which they are taken to be the same: numerical resolution. Where
+features move it is far larger, 1.8 (AdamW) and 2.3 (SGD) on diabetes (``python -m benchmarks.constants --sections
+moving``, 2026-11-29)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,9 +50,9 @@ class PathTangents:
 
     reference: Reference
     """The run they lie on."""
-    shards: tuple[Mapping[SplitName, tuple[FileRecord, ...]], ...]
+    shards: tuple[Shards, ...]
     """Files of each tangent, the first at the pre-trained weights."""
-    positions: tuple[NDArray[np.float64], ...]
+    positions: tuple[Floats, ...]
     """w̃_s of each, shape (R,)."""
     made_from: str
     """Fingerprint of all that they depend on."""
@@ -86,31 +92,23 @@ def probe_path(
         phase: Shows progress.
         limits: When waiting and trying again end.
     """
-    family = reference.optimizer
-    scaled = family == "adamw"
     few = probed.facts.outputs_per_sample < probed.facts.num_outputs
     keys = {s: fingerprint([shards[0].made_from, reference.made_from]) for s, shards in probed.shards.items()}
-    made_from = keys["train"]
-    points: dict[str, Any] = {}
-    if scaled or few:
-        first = files.load(reference.waypoints[0], ("scale", "common"))
-        points[f"{family}-0"] = _AT_START.remote(first)
-    for number, record in enumerate(reference.waypoints, start=1):
-        points[f"{family}-{number}"] = files.load(record, ("weights", "scale", "common"))
+    with_start = isinstance(reference.candidate.optimizer, Adaptive) or few
+    points = _points(reference, files, with_start=with_start)
     blocks = [replace(block, point=point) for point in points for block in blocks_of(samples, settings.block_size)]
-    found = [run.recorded(block.file, keys[block.split]) for block in blocks]
-    intact = {r.file for r in files.intact([record for record in found if record is not None])}
-    todo = [block for block in blocks if block.file not in intact]
-    places = {point: f"probe/{point}/position.json" for point in points}
-    unplaced = [point for point, file in places.items() if run.read_json(file, made_from) is None]
+    todo = missing_blocks(blocks, keys, run, files)
+    located = _look_up_positions(points, keys["train"], run)
+    unplaced = located.missing
     if todo or unplaced:
         actor = ray.remote(Prober).options(**resources.options())
         spawn = partial(actor.remote, task_ref, settings, samples["train"], resources.gpus)
         with Workers(spawn, asked=resources, limits=limits, on_retry=phase.retried) as workers:
+            family = reference.optimizer
             phase.expect(len(todo) + len(unplaced), f"Jacobian rows at {len(points)} tangents of {family}")
 
-            def place(number: int, receipt: Any, _: Any) -> None:
-                run.write_json(places[unplaced[number]], receipt.tolist(), made_from=made_from)
+            def place(number: int, position: Floats, _: Any) -> None:
+                located.keep(number, position)
                 phase.advance()
 
             actors = min(num_workers, max(1, len(todo)))
@@ -129,35 +127,53 @@ def probe_path(
                 num_outputs=probed.facts.outputs_per_sample,
                 points=points,
             )
-    shards = [_shards_of(run, blocks, samples, point) for point in points]
-    positions = [np.asarray(run.read_json(file, made_from)) for file in places.values()]
-    if not (scaled or few):
-        shards.insert(0, probed.shards)
+    tangents: list[Shards] = [shards_of(run, blocks, samples, point) for point in points]
+    positions = located.results()
+    if not with_start:
+        tangents.insert(0, probed.shards)
         positions.insert(0, np.zeros(settings.proj_dim))
     return PathTangents(
         reference=reference,
-        shards=tuple(shards),
+        shards=tuple(tangents),
         positions=tuple(positions),
         made_from=fingerprint(sorted(keys.items())),
     )
 
 
+def _look_up_positions(points: Iterable[str], key: str, run: Run) -> Lookup[str, Floats, Floats]:
+    """Which points of a path were located already: w̃ of each, shape (R,)."""
+    return Lookup(
+        points,
+        json_cache(
+            run,
+            key=lambda _: key,
+            file=lambda point, _: f"probe/{point}/position.json",
+            encode=lambda position: position.tolist(),
+            decode=np.asarray,
+        ),
+    )
+
+
+def _points(reference: Reference, files: Files, *, with_start: bool) -> dict[str, Any]:
+    """Refs of the arrays of the points to be probed by name, in the order of the path."""
+    family = reference.optimizer
+    points: dict[str, Any] = {}
+    if with_start:
+        first = files.load(reference.waypoints[0], ("scale", "common"))
+        points[f"{family}-0"] = _AT_START.remote(first)
+    for number, record in enumerate(reference.waypoints, start=1):
+        points[f"{family}-{number}"] = files.load(record, ("weights", "scale", "common"))
+    return points
+
+
 def gather(tangents: PathTangents, files: Files) -> list[dict[SplitName, Any]]:
     """Refs of all rows of each tangent by split, as arrays of `raytt.dynamics.tangent.Samples`."""
-    return [
-        {
-            split: _STACK.remote(*[files.load(record, _SAMPLES) for record in records])
-            for split, records in shards.items()
-        }
-        for shards in tangents.shards
-    ]
+    return [{split: _stacked(records, files) for split, records in shards.items()} for shards in tangents.shards]
 
 
-def _shards_of(
-    run: Run, blocks: Sequence[Block], samples: Mapping[SplitName, Index], point: str
-) -> Mapping[SplitName, tuple[FileRecord, ...]]:
-    own = [block for block in blocks if block.point == point]
-    return {split: tuple(run.files[block.file] for block in own if block.split == split) for split in samples}
+def _stacked(records: Sequence[FileRecord], files: Files) -> Any:
+    """The ref of all rows of one split at one tangent."""
+    return _STACK.remote(*[files.load(record, _SAMPLES) for record in records])
 
 
 def _position_item(point: str, arrays: Any) -> Item:
@@ -218,36 +234,40 @@ class Changes:
 
 
 def changes(tangents: PathTangents, loss: Loss, files: Files, run: Run, phase: Phase) -> Changes:
-    """Measured once per tangent, on Ray."""
-    file = f"probe/{tangents.reference.optimizer}-changes.json"
-    known = run.read_json(file, tangents.made_from)
-    if known is None:
-        phase.expect(len(tangents.shards), "curvature along the path")
-        known = [[0.0, 0.0]] * len(tangents.shards)
-
-        def keep(number: int, found: list[float]) -> None:
-            known[number] = found
-            phase.advance()
-
-        stacks = gather(tangents, files)
-        run_tasks(
-            [partial(_start_curvature, loss, refs["train"]) for refs in stacks],
-            [f"Curvature at tangent {number} of {tangents.reference.optimizer}" for number in range(len(stacks))],
-            on_done=keep,
-            in_flight=1,
-        )
-        run.write_json(file, known, made_from=tangents.made_from)
-    return Changes(sharpness=tuple(float(s) for s, _ in known), squares=tuple(float(q) for _, q in known))
-
-
-def _start_curvature(loss: Loss, arrays: Any, _: int) -> Any:
-    return _CURVATURE.remote(loss, arrays)
+    """Measured once per tangent, on Ray, one after the other: each takes all rows of a tangent into memory."""
+    family, numbers = tangents.reference.optimizer, range(len(tangents.shards))
+    cache: Cache[int, tuple[float, float], tuple[float, float]] = json_cache(
+        run,
+        key=lambda _: tangents.made_from,
+        file=lambda number, _: f"probe/{family}-changes-{number}.json",
+        encode=_as_list,
+        decode=_as_pair,
+    )
+    found = run_cached(
+        numbers,
+        cache,
+        start=lambda number: _CURVATURE.remote(loss, _stacked(tangents.shards[number]["train"], files)),
+        label=lambda number: f"Curvature at tangent {number} of {family}",
+        what="curvature along the path",
+        phase=phase,
+        in_flight=1,
+    )
+    return Changes(sharpness=tuple(s for s, _ in found), squares=tuple(q for _, q in found))
 
 
-def _curvature(loss: Loss, arrays: Arrays) -> list[float]:
+def _as_list(pair: tuple[float, float]) -> list[float]:
+    return list(pair)
+
+
+def _as_pair(stored: Any) -> tuple[float, float]:
+    sharpness, square = stored
+    return float(sharpness), float(square)
+
+
+def _curvature(loss: Loss, arrays: Arrays) -> tuple[float, float]:
     settle(threads=1, gpus=0)
     samples = Samples(**{name: torch.tensor(arrays[name]) for name in ("outputs", "jacobian", "radial", "targets")})
-    return [statistics_of(samples, loss).top_curvature, float(samples.jacobian.double().square().mean())]
+    return statistics_of(samples, loss).top_curvature, float(samples.jacobian.double().square().mean())
 
 
 _CURVATURE: Any = ray.remote(num_cpus=1, max_retries=3)(_curvature)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import ray
 
-from raytt.cluster.plumbing.dispatch import run_tasks
+from raytt.cluster.plumbing.cached_tasks import run_cached
 from raytt.cluster.plumbing.process import settle
 from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.session import WorkerResources
 from raytt.forecast.crossing import PathCurves
+from raytt.rates.reference import train_as_given
+from raytt.rates.smoothing import first_crossing, smoothed
 from raytt.results.validation import Outcome
+from raytt.store.cache import Cache, json_cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Run
 from raytt.task.candidate import Candidate
@@ -24,6 +27,8 @@ from raytt.task.target import Target
 from raytt.task.task import Task
 from raytt.training.loop import TrainingCurve, record_points, train
 
+PAST_TARGET = 0.8
+"""In training mode runs go on to this share of the target: the smoothed curve around an arrival needs what follows."""
 RECORDS = 80
 """Evaluations of one run, at most."""
 
@@ -70,6 +75,8 @@ def outcome(curve: TrainingCurve, target: Target, *, steps_per_epoch: float) -> 
 
 def _train(task: Task, trial: Trial, target: Target, resources: WorkerResources, num_samples: int) -> dict[str, Any]:
     settle(threads=resources.cpus, gpus=resources.gpus)
+    if task.mode == "train":
+        return asdict(_train_as_given(task, trial, target, resources))
     curve = train(
         task,
         trial.candidate,
@@ -77,10 +84,36 @@ def _train(task: Task, trial: Trial, target: Target, resources: WorkerResources,
         steps=trial.steps,
         schedule_steps=trial.budget,
         record_at=record_points(trial.steps, count=RECORDS),
-        stop_at_loss_ratio=target.value if target.kind == "loss_ratio" else None,
+        stop_at_loss_ratio=target.loss_ratio,
         device=resources.device,
     )
     return asdict(outcome(curve, target, steps_per_epoch=num_samples / trial.candidate.batch_size))
+
+
+def _train_as_given(task: Task, trial: Trial, target: Target, resources: WorkerResources) -> Outcome:
+    """In the user's own mode: the target is on the smoothed loss of minibatches, as forecasts have it."""
+    begin = time.perf_counter()
+    log = train_as_given(
+        task,
+        trial.candidate,
+        seed=trial.seed,
+        steps=trial.steps,
+        schedule_steps=trial.budget,
+        # The smoothed curve needs what follows an arrival, too.
+        stop_ratio=None if target.loss_ratio is None else PAST_TARGET * target.loss_ratio,
+        device=resources.device,
+    )
+    curve = smoothed(log.losses)
+    level = float(target.level(float(curve[0])))
+    steps = first_crossing(np.arange(len(curve), dtype=np.float64), curve, level)
+    return Outcome(
+        steps=steps if math.isfinite(steps) else None,
+        steps_done=len(log.losses),
+        diverged=log.diverged,
+        accuracy=None,
+        val_accuracy=None,
+        seconds_per_step=(time.perf_counter() - begin) / len(log.losses),
+    )
 
 
 _TRAIN: Any = ray.remote(max_retries=3)(_train)
@@ -111,49 +144,25 @@ def train_really(
         run: Where outcomes go.
         phase: Shows progress.
     """
-    keys = [
-        fingerprint(
-            [
-                dict(facts),
-                trial.candidate.sort_key(),
-                trial.seed,
-                trial.steps,
-                trial.budget,
-                str(target),
-                resources.totals(),
-            ]
-        )
-        for trial in trials
-    ]
-    found: dict[int, Outcome] = {}
-    for i, key in enumerate(keys):
-        stored = run.read_json(_file(key), key)
-        if stored is not None:
-            found[i] = Outcome(**stored)
-    todo = [i for i in range(len(trials)) if i not in found]
 
-    def keep(number: int, result: dict[str, Any]) -> None:
-        i = todo[number]
-        found[i] = Outcome(**result)
-        run.write_json(_file(keys[i]), result, made_from=keys[i])
-        phase.advance()
+    def key(trial: Trial) -> str:
+        asked = [trial.candidate.sort_key(), trial.seed, trial.steps, trial.budget, str(target), resources.totals()]
+        return fingerprint([dict(facts), *asked])
 
-    phase.expect(len(todo), "real training runs")
+    cache: Cache[Trial, dict[str, Any], Outcome] = json_cache(
+        run,
+        key=key,
+        file=lambda _, key: f"validation/{key}.json",
+        encode=dict[str, Any],
+        decode=lambda stored: Outcome(**stored),
+    )
     trainer = _TRAIN.options(**resources.options())
-    run_tasks(
-        [partial(_submit, trainer, task_ref, trials[i], target, resources, num_samples) for i in todo],
-        [f"Training {trials[i].candidate.config()}" for i in todo],
-        on_done=keep,
+    return run_cached(
+        trials,
+        cache,
+        start=lambda trial: trainer.remote(task_ref, trial, target, resources, num_samples),
+        label=lambda trial: f"Training {trial.candidate.config()}",
+        what="real training runs",
+        phase=phase,
         in_flight=num_workers,
     )
-    return [found[i] for i in range(len(trials))]
-
-
-def _submit(
-    trainer: Any, task_ref: Any, trial: Trial, target: Target, resources: WorkerResources, num_samples: int, _: int
-) -> Any:
-    return trainer.remote(task_ref, trial, target, resources, num_samples)
-
-
-def _file(key: str) -> str:
-    return f"validation/{key}.json"

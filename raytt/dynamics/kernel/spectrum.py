@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raytt.dynamics.kernel.reduction import principal_axes
-
 Floats = NDArray[np.float64]
 
 
@@ -63,30 +61,6 @@ class Spectrum:
         return float(self.eigenvalues @ self.projections) / total / self.mean_eigenvalue
 
 
-def spectrum_from_gram(gram: Floats, residual: NDArray[Any]) -> Spectrum:
-    """`Spectrum` from Θ ``(NC, NC)`` and g₀ ``(N, C)``."""
-    num_samples, num_outputs = residual.shape
-    flat = residual.reshape(-1).astype(np.float64)
-    eigenvalues, vectors = principal_axes(gram)
-    return _spectrum(eigenvalues, np.square(vectors.T @ flat), flat, num_samples, num_outputs)
-
-
-def spectrum_from_coordinates(coordinates: NDArray[Any], residual: NDArray[Any]) -> Spectrum:
-    """`Spectrum` from rows ``(N, C, r)`` in any coordinates and g₀ ``(N, C)``, through the smaller of Θ and Zᵀ Z.
-
-    With A = Zᵀ Z = V Λ Vᵀ the projections are u_kᵀ g₀ = v_kᵀ Zᵀ g₀ / √λ_k.
-    """
-    num_samples, num_outputs, width = coordinates.shape
-    rows = coordinates.reshape(-1, width).astype(np.float64)
-    if rows.shape[0] <= width:
-        return spectrum_from_gram(rows @ rows.T, residual)
-    flat = residual.reshape(-1).astype(np.float64)
-    eigenvalues, axes = principal_axes(rows.T @ rows)
-    gradient = axes.T @ (rows.T @ flat)
-    projections = np.divide(np.square(gradient), eigenvalues, out=np.zeros_like(eigenvalues), where=eigenvalues > 0)
-    return _spectrum(eigenvalues, projections, flat, num_samples, num_outputs)
-
-
 def spectrum_from_principal_coordinates(coordinates: NDArray[Any], residual: NDArray[Any]) -> Spectrum:
     """`Spectrum` from rows ``(N, C, r)`` in principal coordinates and g₀ ``(N, C)``, without another decomposition.
 
@@ -98,18 +72,12 @@ def spectrum_from_principal_coordinates(coordinates: NDArray[Any], residual: NDA
     flat = residual.reshape(-1).astype(np.float64)
     eigenvalues = np.einsum("nk,nk->k", rows, rows)
     projections = np.divide(np.square(flat @ rows), eigenvalues, out=np.zeros_like(eigenvalues), where=eigenvalues > 0)
-    return _spectrum(eigenvalues, projections, flat, num_samples, num_outputs)
-
-
-def _spectrum(
-    eigenvalues: Floats, projections: Floats, residual: Floats, num_samples: int, num_outputs: int
-) -> Spectrum:
     kept = eigenvalues > 0
     seen = projections[kept]
     return Spectrum(
         eigenvalues=eigenvalues[kept] / num_samples,
         projections=seen,
-        remainder=max(0.0, float(residual @ residual) - float(seen.sum())),
+        remainder=max(0.0, float(flat @ flat) - float(seen.sum())),
         num_samples=num_samples,
         num_outputs=num_outputs,
     )

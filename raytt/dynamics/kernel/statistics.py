@@ -1,21 +1,19 @@
 """Statistics of the gradient and of the loss curvature at a tangent point.
 
-Notation (METHOD §2): Z_i ∈ R^{C × r} rows of sample i, g_i residual, H_i loss curvature in the outputs.
+Notation: Z_i ∈ R^{C × r} rows of sample i (the sketched Jacobian of its C outputs), g_i = ∂ℓ/∂f
+residual, H_i = ∂²ℓ/∂f² loss curvature in the outputs; K is the Gauss–Newton matrix (Martens 2020, arXiv 1412.1193).
 
 * mean residual statistic  ḡ = (1/N) Σ Z_iᵀ g_i
 * gradient noise           Σ = (1/N) Σ Z_iᵀ g_i g_iᵀ Z_i − ḡ ḡᵀ, of which the trace is reported
 * curvature                K = (1/N) Σ Z_iᵀ H_i Z_i, of which the largest eigenvalue λ_max is reported (by Lanczos: K is
   never formed)
 
-Full-batch steps of learning rate η and momentum μ diverge along the top direction when η λ_max > 2(1 + μ) (Polyak,
-*Some methods of speeding up the convergence of iteration methods*, 1964; for μ = 0 the classical bound of gradient
-descent); in Nesterov's form, whose step looks ahead, when η λ_max > 2(1 + μ)/(1 + 2μ) (the largest root of its
-characteristic polynomial x² − (1 + μ)(1 − ηλ) x + μ(1 − ηλ) then passes −1).
+At which learning rate full-batch steps diverge along the top direction is the optimizer's own
+(`raytt.task.optimizers.Optimizer.stability_limit`).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +24,7 @@ from torch import Tensor
 
 from raytt.dynamics.tangent import Samples
 from raytt.task.losses import Loss
+from raytt.task.optimizers import Optimizer, Sgd
 
 DENSE_BELOW = 32
 """Up to this many coordinates K is formed and decomposed: Lanczos needs more dimensions than it finds vectors."""
@@ -44,21 +43,23 @@ class Statistics:
     top_curvature: float
     """λ_max(K), loss per weight²; negative only for a loss that is concave in the outputs."""
 
-    def stability_limit(self, momentum: float = 0.0, *, nesterov: bool = False) -> float:
-        """Largest stable learning rate at this point; +inf where nothing curves upwards."""
-        if self.top_curvature <= 0:
-            return math.inf
-        return 2.0 * (1.0 + momentum) / (1.0 + 2.0 * momentum * nesterov) / self.top_curvature
+    def stability_limit(self, optimizer: Optimizer | None = None) -> float:
+        """Largest stable learning rate at this point; +inf where nothing curves upwards.
 
-    def stability_share(self, lr: float, momentum: float = 0.0, *, nesterov: bool = False) -> float:
+        Args:
+            optimizer: Not an adaptive one, whose limit depends on its preconditioner. None: plain SGD.
+        """
+        return (optimizer or Sgd()).stability_limit(self.top_curvature)
+
+    def stability_share(self, optimizer: Optimizer, lr: float) -> float:
         """How near the edge a rate is: its share of the stability limit, or a fifth of lr/(1 − μ) over 2/λ_max if more.
 
         The second counts where momentum is large: full-batch steps are stable then, but real training with an
-        effective learning rate lr/(1 − μ) beyond the plain limit left the linear range for good. Of the digits
+        effective learning rate lr/(1 − μ) beyond the plain limit left the linear range permanently. Of the digits
         example, runs at 0.2, 0.6 and 1.0 times that limit trained, those at 1.8 and 3.1 collapsed or diverged.
         """
-        effective = lr / (1.0 - momentum) / self.stability_limit()
-        return max(lr / self.stability_limit(momentum, nesterov=nesterov), 0.2 * effective)
+        effective = optimizer.effective_lr(lr) / self.stability_limit()
+        return max(lr / self.stability_limit(optimizer), 0.2 * effective)
 
 
 def statistics_of(samples: Samples, loss: Loss) -> Statistics:

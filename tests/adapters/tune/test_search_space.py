@@ -9,7 +9,7 @@ import pytest
 import ray
 from ray import tune
 
-from raytt.adapters.tune.search_space import candidates_from, draw
+from raytt.adapters.tune.search_space import draw
 from raytt.errors import InputError
 from raytt.task.candidate import Candidate
 
@@ -22,13 +22,15 @@ RANDOM = {
 
 
 def sample(space: Any, num_candidates: int = 32, seed: int = 0) -> list[Candidate]:
-    return candidates_from(space, num_candidates=num_candidates, seed=seed)
+    return list(draw(space, num_candidates=num_candidates, seed=seed).candidates)
 
 
 def test_random_domains_give_as_many_as_asked() -> None:
     candidates = sample(RANDOM, 20)
     assert len(set(candidates)) == 20
-    assert all(1e-4 <= c.lr <= 1e-1 and 0 <= c.momentum <= 0.9 and c.batch_size in (16, 32) for c in candidates)
+    assert all(
+        1e-4 <= c.lr <= 1e-1 and 0 <= c.optimizer.momentum <= 0.9 and c.batch_size in (16, 32) for c in candidates
+    )
 
 
 def test_the_seed_alone_decides() -> None:
@@ -39,7 +41,7 @@ def test_the_seed_alone_decides() -> None:
 
 def test_hyperparameters_are_drawn_independently() -> None:
     candidates = sample(RANDOM, 400)
-    drawn = np.array([[np.log(c.lr), c.momentum, c.weight_decay] for c in candidates])
+    drawn = np.array([[np.log(c.lr), c.optimizer.momentum, c.optimizer.weight_decay] for c in candidates])
     correlation = np.corrcoef(drawn.T)
     # Independent samples correlate by 1/√400 = 0.05 in standard deviation; sharing a seed gives 1.
     assert np.abs(correlation[np.triu_indices(3, 1)]).max() < 0.2
@@ -116,9 +118,9 @@ def test_functions_of_other_hyperparameters() -> None:
         "weight_decay": tune.sample_from(lambda spec: spec.config.lr / 10 if spec.config.momentum else None),
     }
     candidates = sample(space)
-    assert {c.nesterov for c in candidates} == {True, False}
-    assert all(c.nesterov == (c.momentum > 0) for c in candidates)
-    assert all(c.weight_decay == (c.lr / 10 if c.momentum else 0.0) for c in candidates)
+    assert {c.optimizer.nesterov for c in candidates} == {True, False}
+    assert all(c.optimizer.nesterov == (c.optimizer.momentum > 0) for c in candidates)
+    assert all(c.optimizer.weight_decay == (c.lr / 10 if c.optimizer.momentum else 0.0) for c in candidates)
 
 
 def test_conditional_spaces_are_nested_dictionaries() -> None:
@@ -128,9 +130,9 @@ def test_conditional_spaces_are_nested_dictionaries() -> None:
         "schedule": tune.choice([{"schedule": "constant"}, {"schedule": "step", "step_size": tune.randint(50, 60)}]),
     }
     candidates = sample(space)
-    assert {c.schedule for c in candidates} == {"constant", "step"}
-    assert all(50 <= c.step_size < 60 for c in candidates if c.schedule == "step")
-    assert all(c.momentum == 0.9 for c in candidates)
+    assert {c.schedule.name for c in candidates} == {"constant", "step"}
+    assert all(50 <= c.schedule.step_size < 60 for c in candidates if c.schedule.name == "step")
+    assert all(c.optimizer.momentum == 0.9 for c in candidates)
     assert len(candidates) == 22
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import ray
 from raytt.cluster.plumbing import dispatch
 from raytt.cluster.plumbing.dispatch import await_cpu, fetch, run_tasks
 from raytt.errors import InputError, ResourceError, WorkerError
+from tests.support.clock import Clock
 
 # Workers cannot import test modules.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -86,11 +88,22 @@ def test_lost_inputs_are_submitted_again() -> None:
     assert (attempts, done) == ([0, 1, 2], {0: 8})
 
 
-def test_a_hung_task_is_submitted_again() -> None:
+def test_a_hung_task_is_submitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[int] = []
+    done: dict[int, int] = {}
+
+    class HangsForAnHour(Clock):
+        """Put forward by an hour for each task that has begun to hang, once the other one is done."""
+
+        def monotonic(self) -> float:
+            self.ahead = 3600.0 * len(list(tmp_path.iterdir())) if 0 in done else self.ahead
+            return super().monotonic()
+
+    monkeypatch.setattr(dispatch, "time", HangsForAnHour())
 
     @ray.remote(num_cpus=1)
     def hang() -> int:
+        (tmp_path / str(time.time_ns())).touch()
         time.sleep(600)
         return 0
 
@@ -98,12 +111,12 @@ def test_a_hung_task_is_submitted_again() -> None:
         attempts.append(attempt)
         return hang.remote() if attempt == 0 else _double.remote(5)
 
-    done: dict[int, int] = {}
     others = [lambda attempt: _double.remote(1)]
-    run_tasks([*others, submit], ["x", "y"], on_done=done.__setitem__, hang_seconds=2.0)
+    run_tasks([*others, submit], ["x", "y"], on_done=done.__setitem__)
     assert (attempts, done) == ([0, 1], {0: 2, 1: 10})
+    done.clear()
     with pytest.raises(WorkerError, match="y hung 2 times"):
-        run_tasks([*others, lambda _: hang.remote()], ["x", "y"], on_done=done.__setitem__, hang_seconds=2.0, retries=1)
+        run_tasks([*others, lambda _: hang.remote()], ["x", "y"], on_done=done.__setitem__, retries=1)
 
 
 def test_fetch_names_what_failed() -> None:
@@ -116,9 +129,35 @@ def test_fetch_names_what_failed() -> None:
         fetch(_double.options(num_gpus=3).remote(3), "Doubling", seconds=1.0, asked="GPU: 3")
 
 
-def test_a_task_that_is_slow_to_start_though_there_is_room_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "_NOTHING", ray.remote(num_cpus=1)(lambda: time.sleep(3.0)))
+def test_a_task_that_is_slow_to_start_though_there_is_room_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start_slowly(file: str) -> None:
+        while not Path(file).exists():
+            time.sleep(0.05)
+
+    class Task:
+        def remote(self) -> Any:
+            return ray.remote(num_cpus=1)(start_slowly).remote(str(tmp_path / "go"))
+
+    def has_room(_: Any) -> bool:
+        (tmp_path / "go").touch()
+        return True
+
+    monkeypatch.setattr(dispatch, "_NOTHING", Task())
+    monkeypatch.setattr(dispatch, "has_room", has_room)
     await_cpu(0.5)
-    monkeypatch.setattr(dispatch, "START_SECONDS", 1.0)
-    with pytest.raises(ResourceError, match=r"Asked for CPU: 1, which did not come within 2 s"):
+    (tmp_path / "go").unlink()
+    monkeypatch.setattr(dispatch, "has_room", lambda _: True)
+    monkeypatch.setattr(dispatch, "START_SECONDS", 0.5)
+    with pytest.raises(ResourceError, match=r"Asked for CPU: 1, which did not come within 1 s"):
         await_cpu(0.5)
+
+
+def test_what_others_have_done_by_the_time_of_a_failure_is_handed_on() -> None:
+    done: dict[int, int] = {}
+    refs = [_double.remote(x, trouble) for x, trouble in ((1, "raise"), (2, ""), (3, ""))]
+    ray.wait(refs, num_returns=3)
+    with pytest.raises(WorkerError, match="x failed"):
+        run_tasks([lambda _, ref=ref: ref for ref in refs], ["x", "y", "z"], on_done=done.__setitem__)
+    assert done == {1: 4, 2: 6}

@@ -89,6 +89,17 @@ def test_versions_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "1.0 on a worker" in found.found
 
 
+def test_a_job_server_is_told_with_its_own_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    found = check_ray(None)
+    assert found.verdict is Verdict.BAD
+    assert "from RAY_ADDRESS" in found.found
+    assert "unset RAY_ADDRESS" in found.remedy
+
+
 def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 

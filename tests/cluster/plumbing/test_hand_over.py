@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import subprocess
+import runpy
 import sys
 import zlib
 from base64 import b64encode
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from raytt.cluster.plumbing import hand_over
 from raytt.cluster.plumbing.hand_over import MARK, from_line, to_line
 from raytt.errors import StoreError
 
@@ -20,12 +21,15 @@ def test_a_document_comes_back() -> None:
     assert from_line(f"{line}\r\n") == {"µ": [1, None]}
 
 
-def test_the_module_prints_a_files_line(tmp_path: Path) -> None:
+def test_the_module_prints_a_files_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "r.json").write_text('{"a": 1}')
-    command = [sys.executable, "-m", "raytt.cluster.plumbing.hand_over", str(tmp_path / "r.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert from_line(done.stdout.splitlines()[-1]) == {"a": 1}
-    assert done.stdout.startswith("\n")
+    monkeypatch.setattr(sys, "argv", [hand_over.__file__, str(tmp_path / "r.json")])
+    runpy.run_path(hand_over.__file__, run_name="__main__")
+    printed = capsys.readouterr().out
+    assert from_line(printed.splitlines()[-1]) == {"a": 1}
+    assert printed.startswith("\n")
 
 
 def test_every_cut_and_change_is_noticed() -> None:

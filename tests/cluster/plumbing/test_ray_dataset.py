@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import ray
@@ -7,7 +9,15 @@ import ray.data
 import torch
 from torch import nn
 
-from raytt.cluster.plumbing.ray_dataset import count, fetch_rows, is_ray_dataset, open_source, with_rows
+from raytt.cluster.plumbing import ray_dataset
+from raytt.cluster.plumbing.ray_dataset import (
+    count,
+    fetch_rows,
+    is_ray_dataset,
+    open_source,
+    with_all_rows,
+    with_rows,
+)
 from raytt.errors import InputError
 from raytt.task.task import Task
 from raytt.training.datasets import load_batch
@@ -77,6 +87,53 @@ def test_only_ray_data_is_replaced(dataset: ray.data.Dataset) -> None:
     assert [int(row["y"]) for row in timed.data] == [1, 5]
     plain = Task(name="t", model=nn.Identity, data=(torch.zeros(4, 2), torch.zeros(4)))
     assert with_rows(plain, open_source(plain.data, plain), None, positions, None) == (plain, plain)
+
+
+def test_all_rows_come_in_order_and_collate_like_those_that_are_probed(
+    dataset: ray.data.Dataset, table: dict[str, np.ndarray]
+) -> None:
+    task, num_samples, notes = with_all_rows(replace(TASK, data=lambda: dataset, validation=dataset))
+    assert num_samples == len(task.data) == len(task.validation) == 600
+    size = 600 * (3 * 4 + 8)
+    assert notes == tuple(
+        f"Real training keeps all 600 {what} rows of the ray.data.Dataset in memory: {size:,} bytes."
+        for what in ("training", "validation")
+    )
+    positions = [599, 0, 255, 256]
+    for found, probed in zip(
+        load_batch(TASK, task.data, positions),
+        load_batch(TASK, fetch_rows(dataset, positions, num_rows=600), positions),
+        strict=True,
+    ):
+        assert found.dtype == probed.dtype
+        torch.testing.assert_close(found, probed, rtol=0.0, atol=0.0)
+    torch.testing.assert_close(load_batch(TASK, task.validation, [7])[0], torch.tensor(table["x"][[7]]))
+
+
+def test_texts_of_any_length_come_along(ray_session: None) -> None:
+    rows = [{"text": "ab" * i, "y": i} for i in range(3)]
+    task, _, (note,) = with_all_rows(replace(TASK, data=ray.data.from_items(rows)))
+    assert [str(task.data[i]["text"]) for i in range(3)] == ["", "ab", "abab"]
+    assert "all 3 training rows" in note
+
+
+def test_more_than_fits_into_memory_is_refused(dataset: ray.data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_dataset, "MOST_BYTES", 600 * 20)
+    assert with_all_rows(replace(TASK, data=dataset))[1] == 600
+    monkeypatch.setattr(ray_dataset, "MOST_BYTES", 600 * 20 - 1)
+    with pytest.raises(InputError, match=r"training data is a ray\.data\.Dataset of more than 0 MiB") as caught:
+        with_all_rows(replace(TASK, data=dataset))
+    assert "Parquet file" in caught.value.remedy
+
+
+def test_a_data_set_without_rows_is_refused(dataset: ray.data.Dataset) -> None:
+    with pytest.raises(InputError, match="without rows"):
+        with_all_rows(replace(TASK, data=dataset.limit(0)))
+
+
+def test_data_that_is_not_of_ray_stays_as_it_is() -> None:
+    plain = Task(name="t", model=nn.Identity, data=lambda: (torch.zeros(4, 2), torch.zeros(4)))
+    assert with_all_rows(plain) == (plain, 4, ())
 
 
 def test_samples_for_norm_statistics_come_along(dataset: ray.data.Dataset) -> None:

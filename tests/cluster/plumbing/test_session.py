@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import ray
 from raytt.cluster.plumbing import session as distributed_session
 from raytt.cluster.plumbing.session import Session, WorkerResources, connect
 from raytt.errors import InputError, ResourceError
+from raytt.settings.cluster import ClusterSettings
 
 
 @pytest.mark.parametrize(
@@ -25,25 +28,9 @@ from raytt.errors import InputError, ResourceError
     ],
 )
 def test_resources_of_a_worker(given: dict[str, float] | None, use_gpu: bool, expected: dict[str, float]) -> None:
-    parsed = WorkerResources.parse(given, use_gpu=use_gpu)
+    parsed = WorkerResources.of(ClusterSettings(resources_per_worker=given, use_gpu=use_gpu))
     assert parsed.totals() == expected
     assert parsed.device == ("cuda" if use_gpu else "cpu")
-
-
-@pytest.mark.parametrize(
-    ("given", "use_gpu", "message"),
-    [
-        ({"CPU": 0}, False, "CPU=0"),
-        ({"CPU": 1.5}, False, "CPU=1.5"),
-        ({"CPU": -1}, False, "CPU=-1"),
-        ({"x": float("nan")}, False, "x=nan"),
-        ({"GPU": 1}, False, "use_gpu is False"),
-        ({"GPU": 0}, True, "use_gpu is True"),
-    ],
-)
-def test_impossible_resources_are_refused(given: dict[str, float], use_gpu: bool, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        WorkerResources.parse(given, use_gpu=use_gpu)
 
 
 @pytest.fixture
@@ -94,13 +81,19 @@ os.environ.pop("RAY_ADDRESS", None)
 with connect(num_cpus=2) as session:
     assert session.started_here and ray.is_initialized()
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    # A batch system's long TMPDIR leaves no room for the names of Unix sockets.
+    assert ray._private.worker._global_node.get_temp_dir_path() == "/tmp/ray"
     assert session.whole_machine() == WorkerResources(cpus=2), session.whole_machine()
 assert not ray.is_initialized()
 """
 
 
-def test_a_ray_started_here_is_stopped_again() -> None:
-    subprocess.run([sys.executable, "-c", _OWN_RAY], check=True, timeout=200)
+def test_a_ray_started_here_is_stopped_again(tmp_path: Path) -> None:
+    long = tmp_path / "scratch_of_a_batch_system" / "jobs_of_somebody" / "job_directory_1355700"
+    long.mkdir(parents=True)
+    environment = {**os.environ, "TMPDIR": str(long)}
+    environment.pop("RAY_TMPDIR", None)
+    subprocess.run([sys.executable, "-c", _OWN_RAY], check=True, env=environment)
 
 
 @pytest.mark.parametrize(("failures", "connects"), [(1, True), (2, True), (3, False)])
@@ -117,7 +110,7 @@ def test_a_client_server_that_dies_while_starting_is_asked_again(
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
-    monkeypatch.setattr(distributed_session, "_check_reachable", lambda address: None)
+    monkeypatch.setattr(distributed_session, "_check_reachable", lambda *_: None)
     monkeypatch.setattr(distributed_session, "_CLIENT_PAUSE_SECONDS", 0.0)
     expected = nullcontext() if connects else pytest.raises(ResourceError, match="Initialization failure")
     with expected, connect("ray://head:10001"):
@@ -133,5 +126,39 @@ def test_nobody_at_the_address_is_an_error_in_seconds(scheme: str, monkeypatch: 
     with pytest.raises(ResourceError, match="no Ray cluster to connect to"), connect(f"{scheme}127.0.0.1:{free}"):
         pass
     monkeypatch.setenv("RAY_ADDRESS", f"{scheme}127.0.0.1:{free}")
-    with pytest.raises(ResourceError, match=f"{free}"), connect():
+    with pytest.raises(ResourceError, match=rf"{free}' \(from RAY_ADDRESS\)"), connect():
         pass
+
+
+def test_the_address_of_a_job_server_is_told_from_a_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    told = r"'http://127.0.0.1:8265' \(from RAY_ADDRESS\) is the address of a job server"
+    with pytest.raises(InputError, match=told), connect():
+        pass
+    with (
+        pytest.raises(InputError, match=r"'https://head:8265' is the address of a job server") as caught,
+        connect("https://head:8265"),
+    ):
+        pass
+    assert "unset" not in caught.value.remedy
+    assert "raytt submit" in caught.value.remedy
+    started = []
+    monkeypatch.setattr(ray, "init", lambda **options: started.append(options["address"]))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with connect("local") as session:
+        assert session.started_here
+    assert started == ["local"]
+
+
+def test_a_ray_that_finds_no_place_for_its_files_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: Any) -> None:
+        raise OSError("AF_UNIX path length cannot exceed 107 bytes: /scratch")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    message = r"cannot exceed 107 bytes: /scratch\. Set RAY_TMPDIR to the short path"
+    with pytest.raises(ResourceError, match=message) as told, connect():
+        pass
+    assert "\n" not in str(told.value)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -9,14 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
 from raytt.cluster.plumbing import workers
 from raytt.cluster.plumbing.dispatch import HANG_FACTOR
-from raytt.cluster.plumbing.session import WorkerResources
-from raytt.cluster.plumbing.workers import Item, Limits, Workers, patient, worker_limits
+from raytt.cluster.plumbing.session import PLACEMENT_SECONDS, WorkerResources
+from raytt.cluster.plumbing.workers import Item, Limits, Workers, patient
 from raytt.errors import InputError, ResourceError, WorkerError
+from raytt.settings.cluster import ClusterSettings
+from tests.support.clock import Clock
 
 # Workers cannot import test modules.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -51,17 +55,19 @@ class Squarer:
         return os.getpid()
 
     def wait_for(self, file: str) -> None:
+        (self._folder / "waiting").touch()
         while not Path(file).exists():
             time.sleep(0.05)
 
     def square(self, x: int, trouble: str = "") -> tuple[int, Any]:
         if trouble == "die once" and _once(self._folder / f"{x}"):
             os._exit(1)
-        if trouble == "hang once" and _once(self._folder / f"{x}"):
+        if trouble == "hang once" and _once(self._folder / "hung"):
             time.sleep(600)
-        if trouble == "stop once" and _once(self._folder / f"{x}"):
+        if trouble == "stop once" and _once(self._folder / "hung"):
             os.kill(os.getpid(), signal.SIGSTOP)
         if trouble == "hang":
+            _once(self._folder / f"hung-{time.time_ns()}")
             time.sleep(600)
         if trouble == "exit once" and _once(self._folder / f"{x}"):
             raise SystemExit(0)
@@ -86,8 +92,10 @@ def _run(
     actors: int = 2,
     load: Any = None,
     said: list[str] | None = None,
+    on_hang: Callable[[], None] = lambda: None,
     **limits: Any,
 ) -> dict[int, int]:
+    """Squares by number; ``on_hang`` is called in each second in which one hangs and all others are done."""
     cls = ray.remote(Squarer)
     results: dict[int, int] = {}
 
@@ -102,14 +110,30 @@ def _run(
         results[number] = receipt
         assert ray.get(refs[0]) == [number] * 1000
 
+    def on_quiet() -> None:
+        if len(results) == count - 1 and list(folder.glob("hung*")):
+            on_hang()
+
     spawn = partial(cls.options(num_cpus=1).remote, str(folder), load)
     heard = said if said is not None else []
     with Workers(spawn, limits=Limits(**limits), on_retry=heard.append) as workers:
-        workers.run([item(x) for x in range(count)], num_actors=actors, on_done=on_done)
+        workers.run([item(x) for x in range(count)], num_actors=actors, on_done=on_done, on_quiet=on_quiet)
     return results
 
 
 SQUARES = {x: x * x for x in range(6)}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What `Workers` goes by. Workers that were created after it was put forward seem to have been so before."""
+    clock = Clock()
+    monkeypatch.setattr(workers, "time", clock)
+    return clock
+
+
+FORWARD: dict[str, Any] = {"placement_seconds": math.inf}
+"""Limits where the clock is put forward."""
 
 
 @pytest.mark.parametrize("actors", [1, 3])
@@ -128,38 +152,73 @@ def test_items_of_a_dead_actor_are_done_by_its_replacement(tmp_path: Path, troub
 
 def test_a_passing_error_is_retried_and_said(tmp_path: Path) -> None:
     said: list[str] = []
-    assert _run(tmp_path, {2: "raise once"}, said=said) == SQUARES
+    assert _run(tmp_path, {2: "raise once"}, actors=1, said=said) == SQUARES
     assert said == ["number 2 failed and is tried again (1 of 2): OSError: a passing trouble"]
 
 
 @pytest.mark.parametrize("trouble", ["hang once", "stop once"])
-def test_a_hung_worker_is_replaced(tmp_path: Path, trouble: str) -> None:
+def test_a_hung_worker_is_replaced(tmp_path: Path, clock: Clock, trouble: str) -> None:
     said: list[str] = []
-    # Other items are done in no time, so that ten times the slowest is what loading took.
-    assert _run(tmp_path, {3: trouble}, said=said, hang_seconds=3.0) == SQUARES
+
+    def hour() -> None:
+        clock.ahead += 3600.0
+
+    assert _run(tmp_path, {3: trouble}, said=said, on_hang=hour, **FORWARD) == SQUARES
     assert len(said) == 1
     assert "number 3 failed and is tried again (1 of 2): The worker hung: it has been at it for" in said[0]
 
 
-def test_the_first_item_may_take_longer(tmp_path: Path) -> None:
+def test_the_first_item_may_take_longer(tmp_path: Path, clock: Clock) -> None:
+    waits: list[float] = []
+
+    def half_an_hour() -> None:
+        waits.append(clock.ahead)
+        clock.ahead += 2000.0
+
+    limits = {"hang_seconds": 300.0, "item_seconds": 3600.0, "retries": 0, **FORWARD}
     with pytest.raises(WorkerError, match=r"number 0 failed:\nThe worker hung"):
-        _run(tmp_path, {0: "hang"}, count=1, actors=1, hang_seconds=0.5, item_seconds=3.0, retries=0)
+        _run(tmp_path, {0: "hang"}, count=1, actors=1, on_hang=half_an_hour, **limits)
+    assert waits == [0.0, 2000.0]
 
 
-def test_an_item_that_hangs_every_worker_is_given_up(tmp_path: Path) -> None:
+def test_an_item_that_hangs_every_worker_is_given_up(tmp_path: Path, clock: Clock) -> None:
+    def hour() -> None:
+        clock.ahead += 3600.0
+
     with pytest.raises(WorkerError, match=r"number 5 failed 2 times:\nThe worker hung: .* for something that waits"):
-        _run(tmp_path, {5: "hang"}, hang_seconds=2.0, retries=1)
+        _run(tmp_path, {5: "hang"}, on_hang=hour, retries=1, **FORWARD)
+    assert len(list(tmp_path.glob("hung-*"))) == 2
 
 
-def test_slow_is_not_hung(tmp_path: Path) -> None:
-    # Loading tells how slow a machine is.
-    assert HANG_FACTOR * 0.5 > 2.0
-    assert _run(tmp_path, {}, load=lambda: time.sleep(0.5), count=2, actors=1, hang_seconds=0.1) == {0: 0, 1: 1}
+def test_slow_is_not_hung(tmp_path: Path, clock: Clock) -> None:
+    """A worker that took 100 s to load may take ten times that for an item."""
+    said: list[str] = []
+    done: list[int] = []
+
+    def load() -> None:
+        (tmp_path / "loading").touch()
+        while not (tmp_path / "load").exists():
+            time.sleep(0.05)
+
+    def go_on() -> None:
+        for begun, seconds, file in (("loading", 100.0, "load"), ("waiting", HANG_FACTOR * 99.0, "go")):
+            if (tmp_path / begun).exists() and not (tmp_path / file).exists():
+                clock.ahead += seconds
+                (tmp_path / file).touch()
+
+    spawn = partial(ray.remote(Squarer).options(num_cpus=1).remote, str(tmp_path), load)
+    items = [
+        Item(label="quick", start=lambda actor: [actor.pid.remote()]),
+        Item(label="slow", start=lambda actor: [actor.wait_for.remote(str(tmp_path / "go"))]),
+    ]
+    with Workers(spawn, limits=Limits(hang_seconds=0.0, **FORWARD), on_retry=said.append) as pool:
+        pool.run(items, num_actors=1, on_done=lambda number, *_: done.append(number), on_quiet=go_on)
+    assert (done, said) == ([0, 1], [])
 
 
 def test_a_lasting_error_shows_item_and_traceback_after_retries(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="number 2 failed 3 times") as caught:
-        _run(tmp_path, {2: "raise"})
+        _run(tmp_path, {2: "raise"}, actors=1)
     assert "KeyError: 'always'" in str(caught.value)
     assert "in square" in str(caught.value)
     assert len(list(tmp_path.glob("try-*"))) == 3
@@ -198,7 +257,7 @@ def test_a_node_that_is_gone_is_known(tmp_path: Path) -> None:
 
 def test_our_own_errors_come_back_as_themselves_without_retry(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        _run(tmp_path, {4: "input"})
+        _run(tmp_path, {4: "input"}, actors=1)
     assert type(caught.value) is InputError
     assert (caught.value.problem, caught.value.remedy) == ("Labels run to 12.", "Re-number them.")
     assert len(list(tmp_path.glob("try-*"))) == 1
@@ -209,13 +268,13 @@ def test_a_failing_load_shows_its_traceback(tmp_path: Path) -> None:
         raise RuntimeError("weights.bin is not there")
 
     with pytest.raises(WorkerError, match="could not load the task") as caught:
-        _run(tmp_path, {}, load=load)
+        _run(tmp_path, {}, actors=1, load=load)
     assert "RuntimeError: weights.bin is not there" in str(caught.value)
 
 
 def test_a_hanging_load_ends(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="building the network"):
-        _run(tmp_path, {}, load=lambda: time.sleep(600), load_seconds=1.0)
+        _run(tmp_path, {}, actors=1, load=lambda: time.sleep(600), load_seconds=1.0)
 
 
 def test_dying_while_loading_ends(tmp_path: Path) -> None:
@@ -228,15 +287,16 @@ def test_an_actor_that_is_never_placed_is_an_error_with_the_resources(tmp_path: 
     item = Item(label="x", start=lambda actor: [actor.square.remote(1)])
     spawn = partial(cls.options(num_gpus=1).remote, str(tmp_path))
     with (
-        pytest.raises(ResourceError, match=r"Asked for CPU: 1, GPU: 1, which did not come within 2 s: the cluster has"),
-        Workers(spawn, asked=WorkerResources(gpus=1.0), limits=Limits(placement_seconds=2.0)) as workers,
+        pytest.raises(ResourceError, match=r"Asked for CPU: 1, GPU: 1, which did not come within 1 s: the cluster has"),
+        Workers(spawn, asked=WorkerResources(gpus=1.0), limits=Limits(placement_seconds=1.0)) as workers,
     ):
         workers.run([item], num_actors=1, on_done=lambda *_: None)
 
 
 class _SlowToStart:
-    def __init__(self) -> None:
-        time.sleep(5.0)
+    def __init__(self, file: str) -> None:
+        while not Path(file).exists():
+            time.sleep(0.05)
 
     def place(self) -> None: ...
 
@@ -246,12 +306,22 @@ class _SlowToStart:
         return 7
 
 
-def test_who_is_slow_to_start_though_there_is_room_is_waited_for() -> None:
+def test_who_is_slow_to_start_though_there_is_room_is_waited_for(tmp_path: Path, clock: Clock) -> None:
     item, done = Item(label="x", start=lambda actor: [actor.answer.remote()]), {}
-    spawn = ray.remote(_SlowToStart).options(num_cpus=1).remote
-    with Workers(spawn, limits=Limits(placement_seconds=1.0)) as workers:
-        workers.run([item], num_actors=1, on_done=lambda number, receipt, _: done.update({number: receipt}))
+    spawn = partial(ray.remote(_SlowToStart).options(num_cpus=1).remote, str(tmp_path / "go"))
+
+    def go_on() -> None:
+        if not clock.ahead and _free_cpus() >= 1.0:
+            clock.ahead = 2 * PLACEMENT_SECONDS
+        elif clock.ahead:
+            (tmp_path / "go").touch()
+
+    with Workers(spawn) as pool:
+        pool.run(
+            [item], num_actors=1, on_done=lambda number, receipt, _: done.update({number: receipt}), on_quiet=go_on
+        )
     assert done == {0: 7}
+    assert clock.ahead == 2 * PLACEMENT_SECONDS
 
 
 def test_work_goes_on_with_those_that_were_placed(tmp_path: Path) -> None:
@@ -268,37 +338,24 @@ def test_fewer_workers_than_the_least_are_an_error(tmp_path: Path) -> None:
     cls = ray.remote(Squarer)
     cpus = iter([1, 100])
     items = [Item(label="x", start=lambda actor: [actor.square.remote(1, "hang")]) for _ in range(4)]
-    limits = Limits(placement_seconds=2.0, min_workers=2)
+    limits = Limits(placement_seconds=1.0, min_workers=2)
 
     def spawn() -> Any:
         return cls.options(num_cpus=next(cpus)).remote(str(tmp_path))
 
     with (
-        pytest.raises(ResourceError, match=r"Asked for 2 workers with CPU: 100 each, which did not come within 2 s"),
+        pytest.raises(ResourceError, match=r"Asked for 2 workers with CPU: 100 each, which did not come within 1 s"),
         Workers(spawn, asked=WorkerResources(cpus=100), limits=limits) as workers,
     ):
         workers.run(items, num_actors=2, on_done=lambda *_: None)
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ((4, 5, None), "min_workers is 5, num_workers is 4"),
-        ((None, 0, None), "min_workers is 0"),
-        ((None, None, 0.0), "wait_seconds is 0.0"),
-        ((None, None, float("nan")), "wait_seconds is nan"),
-    ],
-)
-def test_limits_that_cannot_be_are_refused(given: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        worker_limits(*given)
-
-
 def test_limits_as_the_user_gives_them() -> None:
-    assert worker_limits(None, None, None) == Limits()
+    assert Limits.of(ClusterSettings()) == Limits()
     assert patient(Limits()) == Limits(placement_seconds=900.0)
     assert patient(Limits(placement_seconds=1000.0)) == Limits(placement_seconds=1000.0)
-    assert worker_limits(4, 2, 600.0) == Limits(min_workers=2, placement_seconds=600.0)
+    settings = ClusterSettings(num_workers=4, min_workers=2, wait_seconds=600.0)
+    assert Limits.of(settings) == Limits(min_workers=2, placement_seconds=600.0)
 
 
 def test_actors_stay_for_further_items(tmp_path: Path) -> None:
@@ -342,9 +399,17 @@ def _free_cpus() -> float:
 
 
 def test_actors_are_gone_afterwards(tmp_path: Path) -> None:
-    _run(tmp_path, {})
-    # Ray reports what is free with a delay, and for a moment less again: it has to be seen once.
-    deadline = time.monotonic() + 120
-    while (free := _free_cpus()) < 4 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert free == 4
+    processes: dict[int, psutil.Process] = {}
+
+    def note(_: int, pid: int, __: Any) -> None:
+        processes.setdefault(pid, psutil.Process(pid))
+
+    spawn = partial(ray.remote(Squarer).options(num_cpus=1).remote, str(tmp_path))
+    items = [Item(label="x", start=lambda actor: [actor.pid.remote()]) for _ in range(6)]
+    with Workers(spawn) as pool:
+        pool.run(items, num_actors=2, on_done=note)
+        assert processes
+        assert all(process.is_running() for process in processes.values())
+    # However long it takes a busy machine.
+    _, left = psutil.wait_procs(processes.values(), timeout=240.0)
+    assert not left

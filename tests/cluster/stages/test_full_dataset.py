@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from raytt.cluster.stages.solve import Simulation
 from raytt.dynamics.curves import CandidateCurves, Curves
 from raytt.task.candidate import Candidate
 from raytt.task.losses import CrossEntropy
-from raytt.task.target import Target
+from raytt.task.target import KINDS, Target, TargetKind
 
 SMALL, LARGE = Candidate(lr=0.1, batch_size=8), Candidate(lr=0.1, batch_size=64)
 BUDGETS = {SMALL: 20, LARGE: 20}
@@ -84,6 +85,15 @@ def test_nothing_more_is_simulated_where_it_cannot_help(changes: dict[str, Any],
 
 def test_deeper_targets() -> None:
     assert deeper(Target(kind="accuracy", value=0.9)) == Target(kind="accuracy", value=1 - 0.1 / DEEPER)
-    assert deeper(Target(kind="loss", value=0.2)).value == 0.2 / DEEPER
+    assert deeper(Target(kind="loss", value=0.2)) == Target(kind="loss", value=0.2 / DEEPER)
+    assert deeper(Target(kind="loss_ratio", value=0.2)) == Target(kind="loss_ratio", value=0.2 / DEEPER)
     for target in (Target(kind="val_loss", value=0.5), Target(kind="plateau", value=0.1)):
         assert deeper(target) == target
+
+
+def test_deeper_targets_of_a_kind_whose_value_has_a_meaning_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS._entries, "perplexity", TargetKind(curve="train_loss", lowest=1.0, level=math.log))
+    monkeypatch.setitem(KINDS._entries, "error", TargetKind(curve="train_accuracy", level=lambda value: 1.0 - value))
+    # A perplexity of 2 has a loss of ln 2; a quarter of the value would be no perplexity at all.
+    assert deeper(Target(kind="perplexity", value=2.0)) == Target(kind="loss", value=math.log(2.0) / DEEPER)
+    assert deeper(Target(kind="error", value=0.5)) == Target(kind="accuracy", value=1 - 0.5 / DEEPER)

@@ -7,7 +7,6 @@ import shutil
 import sys
 import time
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from raytt.cluster.plumbing import shipping
 from raytt.cluster.plumbing.progress import Phase
-from raytt.cluster.plumbing.run_files import Clerk, Files
+from raytt.cluster.plumbing.run_files import Files
 from raytt.cluster.plumbing.session import Session, WorkerResources
 from raytt.cluster.plumbing.workers import Limits
 from raytt.cluster.stages.probe import Probed, blocks_of, probe
@@ -28,11 +27,12 @@ from raytt.probe.settings import ProbeSettings
 from raytt.probe.worker import ProbeWorker
 from raytt.store.run import Run
 from raytt.task.task import Task
+from tests.support.actors import clerk
 
 # Workers cannot import test modules.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = pytest.mark.usefixtures("shared_actors")
 
 N, C, BLOCK = 22, 3, 4
 SETTINGS = ProbeSettings(proj_dim=32, proj_seed=7, block_size=BLOCK)
@@ -54,11 +54,6 @@ def _data(seed: int = 0, count: int = N) -> tuple[Tensor, Tensor]:
 
 
 TASK = Task(name="tiny", model=_network, data=_data, validation=lambda: _data(1, 5))
-
-
-@cache
-def _clerk() -> Any:
-    return ray.remote(Clerk).options(num_cpus=0).remote()
 
 
 def _probe(
@@ -83,7 +78,7 @@ def _probe(
             resources=WorkerResources(),
             num_workers=num_workers,
             run=run,
-            files=Files(Session(started_here=False, is_client=False), run.storage, _clerk()),
+            files=Files(Session(started_here=False, is_client=False), run.storage, clerk()),
             phase=Phase("probe", "", stream),
             limits=limits,
         )
@@ -134,12 +129,14 @@ def test_shards_are_those_of_a_worker_without_ray(finished: Path) -> None:
     assert probed.facts == plain.facts()
 
 
+@pytest.mark.usefixtures("own_actors")
 def test_three_workers_give_the_same_bits(finished: Path, tmp_path: Path) -> None:
     parallel, _ = _probe(tmp_path, validation=True, num_workers=3)
     assert parallel.computed == 7
     assert _hashes(parallel) == _hashes(_probe(finished, validation=True)[0])
 
 
+@pytest.mark.usefixtures("own_actors")
 def test_a_worker_killed_on_the_way_changes_nothing(finished: Path, tmp_path: Path) -> None:
     marker = tmp_path / "killed"
 
@@ -177,7 +174,7 @@ def test_blocks_are_listed_while_others_are_worked_on(tmp_path: Path) -> None:
     def forward(model: nn.Module, inputs: Tensor) -> Tensor:
         if torch.equal(inputs[0], _data()[0][16]):
             # The last block ends once those before it are in the manifest: a killed driver would have kept them.
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while "train-000003.arrow" not in (tmp_path / "r" / "manifest.json").read_text():
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -282,13 +279,17 @@ def test_a_factory_that_differs_between_workers_is_noticed(tmp_path: Path) -> No
         return _network(os.getpid())
 
     def collate(items: list[Any]) -> Any:
-        # Slow enough that no worker has read everything before the others are there.
-        time.sleep(0.5)
+        # Nobody reads on before there are two.
+        (tmp_path / f"worker-{os.getpid()}").touch()
+        deadline = time.monotonic() + 300
+        while len(list(tmp_path.glob("worker-*"))) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         return torch.utils.data.default_collate(items)
 
     task = replace(TASK, model=model, collate=collate)
     with pytest.raises(InputError, match="does not give the same weights on every call"):
-        _probe(tmp_path, task, num_workers=4, settings=replace(SETTINGS, block_size=1))
+        _probe(tmp_path, task, num_workers=2)
 
 
 def test_memory_that_runs_out_on_a_worker_is_told_and_recorded(finished: Path, tmp_path: Path) -> None:

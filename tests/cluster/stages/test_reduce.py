@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +10,10 @@ import ray
 import torch
 
 from raytt.cluster.plumbing.progress import Phase
-from raytt.cluster.plumbing.run_files import Clerk, Files
+from raytt.cluster.plumbing.run_files import Files
 from raytt.cluster.plumbing.session import Session
 from raytt.cluster.stages.probe import Probed
 from raytt.cluster.stages.reduce import Reduced, reduce
-from raytt.dynamics.kernel.spectrum import spectrum_from_gram
 from raytt.dynamics.kernel.statistics import statistics_of
 from raytt.dynamics.tangent import Samples
 from raytt.errors import InputError
@@ -24,16 +21,13 @@ from raytt.probe.settings import ProbeSettings
 from raytt.probe.worker import ProbeFacts
 from raytt.store.run import Arrays, Run
 from raytt.task.losses import CrossEntropy, CustomLoss
+from tests.support.actors import clerk
+from tests.support.spectra import spectrum_from_gram
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 N, N_VAL, C, BLOCK = 21, 6, 3, 4
 FACTS = ProbeFacts(num_outputs=C, outputs_per_sample=C, num_params=9, num_trainable=9, notes=())
-
-
-@cache
-def _clerk() -> Any:
-    return ray.remote(Clerk).options(num_cpus=0).remote()
 
 
 def _arrays(count: int, proj_dim: int, seed: int) -> Arrays:
@@ -60,7 +54,7 @@ def _reduce(folder: Path, proj_dim: int, *, validation: bool = True, num_workers
             )
             for start in range(0, count, BLOCK)
         )
-    files = Files(Session(started_here=False, is_client=False), run.storage, _clerk())
+    files = Files(Session(started_here=False, is_client=False), run.storage, clerk())
     probed = Probed(facts=FACTS, weights="w", shards=shards, computed=0)  # type: ignore[arg-type]
     settings = ProbeSettings(proj_dim=proj_dim, block_size=BLOCK)
     reduced = reduce(

@@ -1,23 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 import torch
 
 from raytt.cluster.plumbing.progress import Phase
-from raytt.cluster.plumbing.run_files import Clerk, Files
+from raytt.cluster.plumbing.run_files import Files
 from raytt.cluster.plumbing.session import Session
 from raytt.cluster.stages import solve
 from raytt.cluster.stages.reduce import Reduced
 from raytt.cluster.stages.solve import Simulation, Solvers, cut
 from raytt.dynamics.curves import CandidateCurves
-from raytt.dynamics.kernel.spectrum import spectrum_from_gram
 from raytt.dynamics.kernel.statistics import statistics_of
 from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Samples, Tangent
@@ -25,6 +22,8 @@ from raytt.store.run import Run
 from raytt.task.candidate import Candidate
 from raytt.task.losses import CrossEntropy
 from raytt.task.target import Target
+from tests.support.actors import clerk
+from tests.support.spectra import spectrum_from_gram
 
 N, C, R = 12, 3, 7
 SIMULATION = Simulation(
@@ -80,11 +79,6 @@ def test_many_candidates_are_cut_evenly(count: int, sizes: list[int]) -> None:
     assert [len(pieces[0].candidates) for pieces in cut(budgets, SIMULATION)] == sizes
 
 
-@cache
-def _clerk() -> Any:
-    return ray.remote(Clerk).options(num_cpus=0).remote()
-
-
 @pytest.fixture
 def store(ray_session: None, tmp_path: Path) -> tuple[Run, Reduced]:
     run = Run.open(tmp_path, "r", task_name="t")
@@ -109,7 +103,7 @@ def _solve(
     store: tuple[Run, Reduced], *, num_workers: int = 2, simulation: Simulation = SIMULATION, budgets: Any = BUDGETS
 ) -> dict[Candidate, CandidateCurves]:
     run, reduced = store
-    files = Files(Session(started_here=False, is_client=False), run.storage, _clerk())
+    files = Files(Session(started_here=False, is_client=False), run.storage, clerk())
     solvers = Solvers(reduced, {}, num_workers=num_workers, run=run, files=files)
     return solvers.solve(budgets, simulation, Phase("solve", "", None))
 
@@ -224,12 +218,12 @@ def test_the_first_path_is_not_simulated_twice(store: tuple[Run, Reduced], monke
     started = []
     start = Solvers._start
 
-    def watched(self: Solvers, piece: Any, simulation: Simulation, attempt: int) -> Any:
+    def watched(self: Solvers, piece: Any, simulation: Simulation) -> Any:
         started.append(piece)
-        return start(self, piece, simulation, attempt)
+        return start(self, piece, simulation)
 
     monkeypatch.setattr(Solvers, "_start", watched)
-    files, phase = Files(Session(started_here=False, is_client=False), run.storage, _clerk()), Phase("solve", "", None)
+    files, phase = Files(Session(started_here=False, is_client=False), run.storage, clerk()), Phase("solve", "", None)
     solvers = Solvers(reduced, {}, num_workers=2, run=run, files=files)
     first = solvers.solve(BUDGETS, replace(SIMULATION, num_paths=1), phase)
     pieces = len(started)

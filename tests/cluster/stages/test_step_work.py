@@ -1,4 +1,4 @@
-"""Counting on a worker, without Ray: what is kept, what is used again, and networks that cannot be counted."""
+"""Counting on a worker: what is kept, what is used again, and networks that cannot be counted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 from torch import Tensor, nn
 
@@ -39,14 +40,13 @@ class InProcess:
 
     def remote(self, task: Any, sizes: list[int]) -> Any:
         self.calls += 1
-        return work._count(task, sizes)
+        return ray.put(work._count(task, sizes))
 
 
 @pytest.fixture
-def counter(monkeypatch: pytest.MonkeyPatch) -> InProcess:
+def counter(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> InProcess:
     made = InProcess()
     monkeypatch.setattr(work, "_COUNT", made)
-    monkeypatch.setattr(work, "fetch", lambda ref, _: ref)
     monkeypatch.setattr(work, "settle", lambda **_: None)
     return made
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from raytt.dynamics.kernel.gram import gram_tile
-from raytt.dynamics.kernel.reduction import basis_from_second_moment, coordinates_from_gram, reduce_rows
+from raytt.dynamics.kernel.reduction import basis_from_second_moment, coordinates_from_gram
 from raytt.dynamics.simulate import simulate
 from raytt.dynamics.tangent import Samples, Tangent
 from raytt.task.candidate import Candidate
 from raytt.task.losses import CrossEntropy
+from tests.support.reduction import reduce_rows
 
 
 def products(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raytt.dynamics.kernel.reduction import reduce_rows
-from raytt.dynamics.kernel.spectrum import (
-    Spectrum,
-    spectrum_from_coordinates,
-    spectrum_from_gram,
-    spectrum_from_principal_coordinates,
-)
+from raytt.dynamics.kernel.spectrum import Spectrum, spectrum_from_principal_coordinates
+from tests.support.reduction import reduce_rows
+from tests.support.spectra import spectrum_from_gram
 
 
 @pytest.mark.parametrize("width", [60, 7], ids=["full rank", "low rank"])
@@ -22,7 +18,6 @@ def test_values_against_definitions(width: int) -> None:
     singular, left = np.linalg.svd(flat, full_matrices=False)[1], np.linalg.svd(flat, full_matrices=False)[0]
     for spectrum in (
         spectrum_from_gram(flat @ flat.T, residual),
-        spectrum_from_coordinates(rows, residual),
         spectrum_from_principal_coordinates(reduce_rows(rows)[0], residual),
     ):
         np.testing.assert_allclose(spectrum.eigenvalues, singular**2 / 10, rtol=1e-9)

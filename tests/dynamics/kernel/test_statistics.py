@@ -11,6 +11,7 @@ import torch
 from raytt.dynamics.kernel.statistics import DENSE_BELOW, statistics_of
 from raytt.dynamics.tangent import Samples
 from raytt.task.losses import CrossEntropy, CustomLoss, Loss, SquaredError
+from raytt.task.optimizers import Sgd
 
 
 def samples(width: int, *, classes: bool) -> Samples:
@@ -53,10 +54,10 @@ def test_against_dense_formulas(width: int, loss: Loss, classes: bool) -> None:
     assert found.mean_residual_norm == pytest.approx(float(gradient.norm()))
     assert found.gradient_noise == pytest.approx(float(torch.trace(sigma)))
     assert found.top_curvature == pytest.approx(float(torch.linalg.eigvalsh(hessian)[-1]), rel=1e-5)
-    assert found.stability_limit(0.9) == pytest.approx(3.8 / found.top_curvature)
-    assert found.stability_share(0.1) == pytest.approx(0.1 * found.top_curvature / 2.0)
-    assert found.stability_share(0.1, 0.9) == pytest.approx(0.2 * 1.0 * found.top_curvature / 2.0)
-    assert found.stability_limit(0.9, nesterov=True) == pytest.approx(3.8 / 2.8 / found.top_curvature)
+    assert found.stability_limit(Sgd(momentum=0.9)) == pytest.approx(3.8 / found.top_curvature)
+    assert found.stability_share(Sgd(), 0.1) == pytest.approx(0.1 * found.top_curvature / 2.0)
+    assert found.stability_share(Sgd(momentum=0.9), 0.1) == pytest.approx(0.2 * 1.0 * found.top_curvature / 2.0)
+    assert found.stability_limit(Sgd(momentum=0.9, nesterov=True)) == pytest.approx(3.8 / 2.8 / found.top_curvature)
 
 
 def test_same_bits_every_time_whatever_the_global_random_state() -> None:

@@ -1,0 +1,86 @@
+"""Really trains configurations in training mode, keeps minibatch losses: ``python -m benchmarks.rates.record``.
+
+Resumable: each curve is a small JSON file that is written when its run ends; those that exist are skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from raytt.rates.reference import TrainingLog, train_as_given
+from raytt.task.candidate import Candidate
+
+from .tasks import TASKS
+
+CURVES = Path(__file__).parent / "curves"
+STOP_RATIO = 0.2
+"""Share of the first losses at which the recent mean of a recorded run ends it."""
+SEED = 1
+"""Of the recorded runs; reference runs take another."""
+
+
+def file_of(task: str, candidate: Candidate, seed: int) -> Path:
+    """Where the curve of a configuration lies."""
+    config = candidate.config()
+    name = "-".join(f"{k}={v}" for k, v in sorted(config.items()))
+    return CURVES / f"{task}-{name}-seed={seed}.json"
+
+
+def save(task: str, log: TrainingLog) -> None:
+    """Write a finished run at once, so that an interruption leaves no half file."""
+    CURVES.mkdir(exist_ok=True)
+    target = file_of(task, log.candidate, log.seed)
+    document = {
+        "config": log.candidate.config(),
+        "seed": log.seed,
+        "diverged": log.diverged,
+        "seconds": round(log.seconds, 1),
+        "losses": [round(float(x), 4) if np.isfinite(x) else None for x in log.losses],
+    }
+    partial = target.with_suffix(".partial")
+    partial.write_text(json.dumps(document) + "\n")
+    os.replace(partial, target)
+
+
+def load_curve(task: str, candidate: Candidate, seed: int = SEED) -> dict[str, Any] | None:
+    """A recorded run, or None; ``losses`` holds +inf for losses that were not finite."""
+    file = file_of(task, candidate, seed)
+    if not file.exists():
+        return None
+    document: dict[str, Any] = json.loads(file.read_text())
+    document["losses"] = np.asarray([np.inf if x is None else x for x in document["losses"]], dtype=np.float64)
+    return document
+
+
+def main() -> None:
+    """Train what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--optimizers", default="adamw,sgd")
+    parser.add_argument("--seed", type=int, default=SEED)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in arguments.tasks.split(","):
+        mode_task = TASKS[name]()
+        for optimizer in arguments.optimizers.split(","):
+            for candidate in mode_task.candidates.get(optimizer, ()):
+                if file_of(name, candidate, arguments.seed).exists():
+                    continue
+                steps = candidate.max_steps
+                assert steps is not None
+                log = train_as_given(mode_task.task, candidate, seed=arguments.seed, steps=steps, stop_ratio=STOP_RATIO)
+                save(name, log)
+                print(
+                    name, candidate.config(), len(log.losses), f"{log.losses[-1]:.3f} {log.seconds:.0f} s", flush=True
+                )
+
+
+if __name__ == "__main__":
+    main()

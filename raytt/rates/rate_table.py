@@ -1,0 +1,98 @@
+"""What was measured along a reference's path, for several batch sizes, and its values in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytt.errors import InputError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RatesHere:
+    """At the places of M candidates, each with its batch size; shape (M,) all."""
+
+    factor: Floats
+    """v_B/v_{B_ref}."""
+    noise: Floats | None
+    """n_B; None where none was given."""
+    curvature: Floats | None
+    """h_B; None where none was given."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RateTable:
+    """Descent rates at P points of the path for several batch sizes.
+
+    Raises:
+        InputError: If a rate or noise is not positive, or the reference's batch size is missing.
+    """
+
+    times: Floats
+    """τ_ref of the points, shape (P,), increasing."""
+    batch_sizes: tuple[int, ...]
+    """B of the columns."""
+    reference_batch_size: int
+    """B_ref, one of them."""
+    rates: Floats
+    """v_B > 0, in any unit of its own at each point, shape (P, columns): only ratios count."""
+    noises: Floats | None = None
+    """n_B > 0, loss per learning rate, shape (P, columns); None: no excess loss is taken into account."""
+    curvatures: Floats | None = None
+    """h_B, one over learning rate, shape (P, columns); None: excess loss to first order, at once."""
+
+    def __post_init__(self) -> None:
+        shape = (len(self.times), len(self.batch_sizes))
+        for name in ("rates", "noises", "curvatures"):
+            values = getattr(self, name)
+            if values is not None and values.shape != shape:
+                raise ValueError(f"{name} of shape {values.shape} for {shape[0]} points and {shape[1]} batch sizes")
+        for name, values in (("rate", self.rates), ("noise", self.noises)):
+            if values is not None and not bool((values > 0.0).all()):
+                raise InputError(
+                    f"A {name} is {float(values.min()):.3g}, not above 0: its minibatches told nothing of it.",
+                    "Take more minibatches per rate, or pool rates over batch sizes and points first.",
+                )
+        if self.reference_batch_size not in self.batch_sizes:
+            raise InputError(
+                f"No rates for the reference's batch size {self.reference_batch_size}.",
+                f"Measure them there as well as at {self.batch_sizes}.",
+            )
+
+    def column(self, batch_size: int) -> int:
+        """Number of a batch size's column."""
+        if batch_size not in self.batch_sizes:
+            raise InputError(
+                f"No descent rates for batch size {batch_size}.", f"Measured: {', '.join(map(str, self.batch_sizes))}."
+            )
+        return self.batch_sizes.index(batch_size)
+
+    def at(self, places: Floats, columns: Ints) -> RatesHere:
+        """Values at ``places`` (M,) for the columns (M,)."""
+        lower, share = self._between(places)
+        own = self.column(self.reference_batch_size)
+        logs = np.log(self.rates)
+        logs = logs - logs[:, own : own + 1]
+        return RatesHere(
+            factor=np.exp(_blend(logs, lower, share, columns)),
+            noise=None if self.noises is None else np.exp(_blend(np.log(self.noises), lower, share, columns)),
+            curvature=None if self.curvatures is None else _blend(self.curvatures, lower, share, columns),
+        )
+
+    def _between(self, places: Floats) -> tuple[Ints, Floats]:
+        """Number of the point before each place, and the share of the way to the next, in [0, 1]."""
+        if len(self.times) == 1:
+            return np.zeros(len(places), dtype=np.int64), np.zeros(len(places))
+        lower = np.clip(np.searchsorted(self.times, places, side="right") - 1, 0, len(self.times) - 2)
+        share = (places - self.times[lower]) / (self.times[lower + 1] - self.times[lower])
+        return lower, np.clip(share, 0.0, 1.0)
+
+
+def _blend(table: Floats, lower: Ints, share: Floats, columns: Ints) -> Floats:
+    upper = np.minimum(lower + 1, len(table) - 1)
+    return np.asarray((1.0 - share) * table[lower, columns] + share * table[upper, columns])

@@ -1,0 +1,173 @@
+"""A training run in ``module.train()``, as a training loop does it: its minibatch losses and the states on the way.
+
+Notation: w_t weights after t updates, η_t effective learning rate of update t (`Candidate.effective_rates`),
+τ_t = Σ_{u<t} η_u *learning-rate time*, ρ = recent mean of the minibatch losses over that of the first ones.
+
+Points are kept where ρ first falls below levels that are evenly spaced in ln ρ between 1 and the ratio at which the run
+stops: rates change with the place on the loss curve, so that each stretch between two points does a like share of the
+work. The recent mean runs over the last `RECENT` of the steps so far. It lags, which only moves the points: where they
+are is told by τ.
+
+All randomness of step t (augmentation, dropout) is a function of (seed, t).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raytt.errors import InputError
+from raytt.rates.fresh_batches import FreshBatches
+from raytt.rates.randomness import seeded
+from raytt.task.candidate import Candidate
+from raytt.task.losses import as_loss
+from raytt.task.minibatches import check_batch_size, iterate_minibatches
+from raytt.task.task import Task
+from raytt.training.loop import training_step
+from raytt.training.model import prepare_for_training
+
+Floats = NDArray[np.float64]
+
+RECENT = 0.25
+"""Share of the steps so far over which the recent mean runs."""
+LEAST_RECENT = 4
+"""Fewest steps of it."""
+DIVERGED = 10.0
+"""A minibatch loss above this times the first ones' mean ends the run."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Point:
+    """The whole network on the way, whatever the optimizer."""
+
+    step: int
+    """Updates done."""
+    time: float
+    """τ, learning-rate time there."""
+    state: dict[str, Tensor]
+    """Parameters and buffers by name, copies on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingLog:
+    """What a run in training mode did."""
+
+    candidate: Candidate
+    """How it was trained."""
+    seed: int
+    """Of minibatches, augmentation and dropout."""
+    losses: Floats
+    """Loss of minibatch t before update t, as a trainer logs it, shape (T,)."""
+    times: Floats
+    """τ_t after t = 0 … T updates, shape (T + 1,)."""
+    points: tuple[Point, ...]
+    """States kept, the first at step 0; none if none were asked for."""
+    diverged: bool
+    """Whether a loss was not finite or above `DIVERGED` times the first ones."""
+    slow: bool
+    """Whether it was given up because its loss hardly moved."""
+    last_ratio: float
+    """ρ at the end; +inf where it diverged."""
+    seconds: float
+    """Wall-clock time."""
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}
+
+
+def train_as_given(
+    task: Task,
+    candidate: Candidate,
+    *,
+    seed: int,
+    steps: int,
+    schedule_steps: int | None = None,
+    stop_ratio: float | None = None,
+    num_points: int = 0,
+    slow_after: int | None = None,
+    slow_ratio: float = 1.0,
+    device: str | torch.device = "cpu",
+    on_step: Callable[[int, float], None] | None = None,
+) -> TrainingLog:
+    """Train in the user's own mode and log the loss of every minibatch.
+
+    Args:
+        task: What is trained; data is read afresh in every step.
+        candidate: How.
+        seed: Of minibatches (`raytt.task.minibatches`), augmentation and dropout.
+        steps: Most updates.
+        schedule_steps: Length of the learning-rate schedule; None means ``steps``.
+        stop_ratio: ρ in (0, 1) at which to stop; None: all ``steps``.
+        num_points: Points to keep beside the first, evenly spaced in ln ρ; needs ``stop_ratio``. If the run ends before
+            ``stop_ratio``, its last state is one.
+        slow_after: Give up after so many steps if ρ is still above ``slow_ratio``; None: never.
+        slow_ratio: See ``slow_after``.
+        device: Where to train.
+        on_step: Called with each step and its minibatch loss.
+
+    Raises:
+        InputError: If points are asked for without a stop ratio, or data or network cannot be used.
+    """
+    if num_points and (stop_ratio is None or not 0.0 < stop_ratio < 1.0):
+        raise InputError(
+            f"num_points is {num_points} with stop_ratio={stop_ratio!r}.", "Give a stop_ratio between 0 and 1."
+        )
+    begin = time.perf_counter()
+    loss = as_loss(task.loss)
+    data = FreshBatches(task, device=device)
+    check_batch_size(len(data), candidate.batch_size)
+    model = prepare_for_training(task, device=device)
+    optimizer = candidate.optimizer.torch(model.trainable.values(), candidate.lr)
+    budget = steps if schedule_steps is None else schedule_steps
+    nominal = candidate.learning_rates(budget)
+    times = np.concatenate([[0.0], np.cumsum(candidate.effective_rates(budget))])
+    levels = [] if stop_ratio is None else [stop_ratio ** (k / max(1, num_points)) for k in range(1, num_points)]
+    points = [Point(step=0, time=0.0, state=state_of(model.module))] if num_points else []
+    losses: list[float] = []
+    diverged = slow = False
+    ratio = 1.0
+    for step, rows in enumerate(iterate_minibatches(len(data), candidate.batch_size, seed, stop=steps)):
+        for group in optimizer.param_groups:
+            group["lr"] = float(nominal[step])
+        with seeded("training", seed, step, device=device):
+            inputs, targets = data.read(rows)
+            value = training_step(model, optimizer, loss, inputs, targets, max_grad_norm=candidate.max_grad_norm)
+        losses.append(value)
+        if on_step is not None:
+            on_step(step, value)
+        first = float(np.mean(losses[:LEAST_RECENT]))
+        if not value <= DIVERGED * first:
+            diverged, ratio = True, float("inf")
+            break
+        ratio = _recent_mean(losses) / first
+        passed = [level for level in levels if ratio <= level]
+        stop = stop_ratio is not None and len(losses) > LEAST_RECENT and ratio <= stop_ratio
+        if passed or (num_points and (stop or step + 1 == steps)):
+            levels = [level for level in levels if ratio > level]
+            points.append(Point(step=step + 1, time=float(times[step + 1]), state=state_of(model.module)))
+        slow = slow_after is not None and len(losses) >= slow_after and ratio > slow_ratio
+        if stop or slow:
+            break
+    return TrainingLog(
+        candidate=candidate,
+        seed=seed,
+        losses=np.asarray(losses),
+        times=times[: len(losses) + 1],
+        points=tuple(points),
+        diverged=diverged,
+        slow=slow,
+        last_ratio=ratio,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _recent_mean(losses: Sequence[float]) -> float:
+    return float(np.mean(losses[-max(LEAST_RECENT, int(RECENT * len(losses))) :]))

@@ -1,0 +1,30 @@
+"""Optimizers with settings that differ from every default, for the contract tests; each one registered is here."""
+
+from __future__ import annotations
+
+import torch
+
+from raytt.task.optimizers import Adam, AdamW, Optimizer, RMSprop, Sgd
+
+EXAMPLES: tuple[Optimizer, ...] = (
+    Sgd(),
+    Sgd(momentum=0.9),
+    Sgd(momentum=0.8, nesterov=True, weight_decay=0.05),
+    AdamW(),
+    AdamW(weight_decay=0.05, betas=(0.8, 0.99), eps=1e-6),
+    Adam(),
+    Adam(weight_decay=0.05, betas=(0.7, 0.95), eps=1e-5),
+    RMSprop(),
+    RMSprop(momentum=0.9, weight_decay=0.05, alpha=0.9, eps=1e-4),
+)
+TORCH: dict[str, type[torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "rmsprop": torch.optim.RMSprop,
+}
+
+
+def label(optimizer: Optimizer) -> str:
+    """For the names of tests."""
+    return " ".join((optimizer.name, *optimizer.describe().values()))
