@@ -61,6 +61,7 @@ def _model() -> nn.Module:
 
 TASK = RecordTask(
     task=Task(
+        mode="eval",
         name="modules",
         model=_model,
         data=_data,

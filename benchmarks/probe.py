@@ -90,7 +90,11 @@ def _images(size: int) -> Callable[[], tuple[Tensor, Tensor]]:
 def efficientnet(size: int) -> Task:
     """The digits example's network on its images at another size in pixels."""
     return Task(
-        name=f"efficientnet-lite0-{size}px", model=digits.build_model, data=_images(size), forward=digits.forward
+        mode="eval",
+        name=f"efficientnet-lite0-{size}px",
+        model=digits.build_model,
+        data=_images(size),
+        forward=digits.forward,
     )
 
 
@@ -334,7 +338,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    vision = Task(name="vit-ti16-224px", model=_vision, data=_images(224))
+    vision = Task(mode="eval", name="vit-ti16-224px", model=_vision, data=_images(224))
     setups = [(efficientnet(32), 16, 2), (efficientnet(48), 16, 2), (efficientnet(224), 2, 1)]
     setups += [(docstrings.task, 16, 2), (vision, 2, 1)]
     figures = {}

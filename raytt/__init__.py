@@ -4,19 +4,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from raytt.adapters.lightning.module import from_lightning
+    from raytt.adapters.transformers.trainer import from_transformers
     from raytt.errors import InputError, RayttError, ResourceError, StoreError, WorkerError
     from raytt.forecast.forecast import Forecast, Status
     from raytt.pricing.terms import Terms
     from raytt.results.entry import Entry
     from raytt.results.ranking import Ranking
+    from raytt.results.task_check import TaskCheck
     from raytt.results.validation import Validation
     from raytt.settings.cluster import ClusterSettings
     from raytt.settings.estimator import EstimatorSettings
     from raytt.settings.run import RunSettings
     from raytt.task.candidate import Candidate
-    from raytt.task.losses import CrossEntropy, CustomLoss, Loss, SquaredError
+    from raytt.task.losses import CrossEntropy, CustomLoss, Focal, Loss, SquaredError
+    from raytt.task.parameter_groups import ParameterGroup, layerwise_decay
     from raytt.task.target import Target
     from raytt.task.task import Task
+    from raytt.workflows.check import check
     from raytt.workflows.rank import rank
     from raytt.workflows.validate import validate
 
@@ -27,9 +32,11 @@ __all__ = [
     "CustomLoss",
     "Entry",
     "EstimatorSettings",
+    "Focal",
     "Forecast",
     "InputError",
     "Loss",
+    "ParameterGroup",
     "Ranking",
     "RayttError",
     "ResourceError",
@@ -39,18 +46,26 @@ __all__ = [
     "StoreError",
     "Target",
     "Task",
+    "TaskCheck",
     "Terms",
     "Validation",
     "WorkerError",
+    "check",
+    "from_lightning",
+    "from_transformers",
+    "layerwise_decay",
     "rank",
     "validate",
 ]
 
 _HOMES = {
+    "raytt.adapters.lightning.module": ("from_lightning",),
+    "raytt.adapters.transformers.trainer": ("from_transformers",),
     "raytt.task.candidate": ("Candidate",),
     "raytt.errors": ("InputError", "RayttError", "ResourceError", "StoreError", "WorkerError"),
     "raytt.forecast.forecast": ("Forecast", "Status"),
-    "raytt.task.losses": ("CrossEntropy", "CustomLoss", "Loss", "SquaredError"),
+    "raytt.task.losses": ("CrossEntropy", "CustomLoss", "Focal", "Loss", "SquaredError"),
+    "raytt.workflows.check": ("check",),
     "raytt.workflows.rank": ("rank",),
     "raytt.pricing.terms": ("Terms",),
     "raytt.settings.cluster": ("ClusterSettings",),
@@ -58,6 +73,8 @@ _HOMES = {
     "raytt.settings.run": ("RunSettings",),
     "raytt.results.entry": ("Entry",),
     "raytt.results.ranking": ("Ranking",),
+    "raytt.results.task_check": ("TaskCheck",),
+    "raytt.task.parameter_groups": ("ParameterGroup", "layerwise_decay"),
     "raytt.task.target": ("Target",),
     "raytt.task.task": ("Task",),
     "raytt.results.validation": ("Validation",),

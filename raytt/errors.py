@@ -24,6 +24,10 @@ class InputError(RayttError, ValueError):
         return type(self), (self.problem, self.remedy)
 
 
+class NoDescentError(InputError):
+    """A reference run did not lower the training loss at any learning rate that was tried."""
+
+
 class StoreError(RayttError):
     """The run directory cannot be used: not writable, corrupt, or made from other inputs."""
 

@@ -58,6 +58,7 @@ def _model() -> nn.Module:
 
 
 TASK = Task(
+    mode="eval",
     name="fortunes",
     model=_model,
     data=lambda: _tokenized(0, NUM_TRAIN),

@@ -75,6 +75,7 @@ def fashion5() -> RecordTask:
     """EfficientNet-Lite0 on 5 classes × 150 Fashion-MNIST images: the size of the tasks in the NeurIPS 2020 paper."""
     return RecordTask(
         task=Task(
+            mode="eval",
             name="fashion5",
             model=_efficientnet(5),
             forward=digits_example.forward,
@@ -93,6 +94,7 @@ def fashion10() -> RecordTask:
     """EfficientNet-Lite0 on 10 classes × 500 Fashion-MNIST images; predicted from a subsample of at most 500."""
     return RecordTask(
         task=Task(
+            mode="eval",
             name="fashion10",
             model=_efficientnet(10),
             forward=digits_example.forward,
@@ -203,6 +205,7 @@ def diabetes() -> RecordTask:
     """Regression with squared loss: scikit-learn's diabetes data, a small pre-trained perceptron with a fresh head."""
     return RecordTask(
         task=Task(
+            mode="eval",
             name="diabetes",
             model=_diabetes_model,
             data=_diabetes_part("train"),

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from benchmarks.rates.trial_steps import fit_curvature
 from benchmarks.report import table, write
+from raytt.rates.batch_factor import ADAPTIVE, PLAIN, Prior, batch_factors
 from raytt.rates.descent_rates import descent_rate
 from raytt.rates.gradients import GradientBlock
-from raytt.rates.pooling import fit_inverse_line, smooth_over_points
 from raytt.rates.rate_table import RateTable
 from raytt.rates.reference import TrainingLog
-from raytt.rates.smoothing import first_crossings, smoothed
+from raytt.rates.smoothing import as_smoothed, first_crossings, sharpened, smoothed
 from raytt.rates.walk import ReferencePath, walk
 from raytt.task.candidate import Candidate
 from raytt.task.optimizers import Adaptive
@@ -47,6 +47,8 @@ class Rates:
     """n_B, shape (P, batch sizes)."""
     curvatures: Floats
     """h at the reference's batch size, shape (P,)."""
+    prior: Prior
+    """Of how rates depend on the batch size."""
 
 
 def load_rates(name: str, optimizer: str, log: TrainingLog, minibatches: int) -> Rates | None:
@@ -65,7 +67,8 @@ def load_rates(name: str, optimizer: str, log: TrainingLog, minibatches: int) ->
             if size == log.candidate.batch_size:
                 file = RUNS / f"{name}-{optimizer}" / f"point{point}-trials.pt"
                 curvatures[point] = fit_curvature(torch.load(file, weights_only=False)).mean_curvature(signal)
-    return Rates(rates=rates, errors=errors, noises=noises, curvatures=curvatures)
+    prior = ADAPTIVE if isinstance(log.candidate.optimizer, Adaptive) else PLAIN
+    return Rates(rates=rates, errors=errors, noises=noises, curvatures=curvatures, prior=prior)
 
 
 def _blocks(name: str, optimizer: str, point: int, size: int, count: int) -> list[GradientBlock]:
@@ -84,12 +87,9 @@ def raw(found: Rates, column: int) -> Floats:
 
 
 def pooled(found: Rates, column: int) -> Floats:
-    """1/v on a straight line in 1/B at each point, then averaged over neighbouring points."""
+    """1/v on a straight line in 1/B whose slope changes slowly from point to point, from a prior."""
     sizes = np.asarray(BATCH_SIZES, dtype=np.float64)
-    fits = np.stack([fit_inverse_line(sizes, r, e) for r, e in zip(found.rates, found.errors, strict=True)])
-    logs = np.log(fits) - np.log(fits[:, column : column + 1])
-    relative = found.errors / fits
-    return np.exp(smooth_over_points(logs, np.hypot(relative, relative[:, column : column + 1])))
+    return np.exp(batch_factors(sizes, column, found.rates, found.errors, found.prior).logs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ runs and targets that were really reached; *missed*: of those, predicted as neve
 optimizer (B = 32, another seed); rates at four points of it for B = 8, 16, 32, 64.
 
 * *learning-rate time*: the reference's sum of effective learning rates, nothing else.
-* *rates, each alone*: times v(B_ref)/v(B) as measured; *pooled*: 1/v on a line in 1/B, neighbouring points averaged.
+* *rates, each alone*: times v(B_ref)/v(B) as measured; *pooled*: 1/v on a line in 1/B whose slope drifts.
 * *noise*: with the excess loss ¼ η n of minibatch noise, n from the same minibatches; *curvature*: ¼ η n/(1 − ½ η h), h
   from trial steps at the reference's batch size.
 
@@ -161,11 +161,13 @@ def predicted_steps(
 ) -> Floats:
     """Steps of each candidate to each level, shape ``(M, levels)``."""
     times = log.times[: len(log.losses)]
-    path = ReferencePath(candidate=log.candidate, times=times, losses=smoothed(log.losses))
+    path = ReferencePath(candidate=log.candidate, times=times, losses=sharpened(smoothed(log.losses)))
     # Constant schedules go on past the budget, so that a prediction that is somewhat late is not a miss.
     budgets = [c.max_steps or 0 for c in candidates]
     longer = [4 * b if c.schedule.name == "constant" else b for c, b in zip(candidates, budgets, strict=True)]
-    return walk(path, table, candidates, longer).steps_to(levels)[0]
+    curves = as_smoothed(walk(path, table, candidates, longer).losses)
+    steps = np.arange(curves.shape[1], dtype=np.float64)
+    return np.stack([first_crossings(steps, curve, levels) for curve in curves])
 
 
 def percentile(errors: Floats, share: float) -> float:

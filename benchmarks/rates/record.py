@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from raytt.rates.evaluation import EvaluationPlan
 from raytt.rates.reference import TrainingLog, train_as_given
 from raytt.task.candidate import Candidate
 
@@ -22,6 +24,8 @@ from .tasks import TASKS
 CURVES = Path(__file__).parent / "curves"
 STOP_RATIO = 0.2
 """Share of the first losses at which the recent mean of a recorded run ends it."""
+EVALUATIONS = 14
+"""Evaluations in eval mode of a run that takes all its steps, beside the first."""
 SEED = 1
 """Of the recorded runs; reference runs take another."""
 
@@ -43,10 +47,15 @@ def save(task: str, log: TrainingLog) -> None:
         "diverged": log.diverged,
         "seconds": round(log.seconds, 1),
         "losses": [round(float(x), 4) if np.isfinite(x) else None for x in log.losses],
+        "evaluated": [{"step": step, **_rounded(asdict(metrics))} for step, metrics in log.evaluated],
     }
     partial = target.with_suffix(".partial")
     partial.write_text(json.dumps(document) + "\n")
     os.replace(partial, target)
+
+
+def _rounded(metrics: dict[str, float | None]) -> dict[str, float | None]:
+    return {k: None if v is None or not np.isfinite(v) else round(v, 4) for k, v in metrics.items()}
 
 
 def load_curve(task: str, candidate: Candidate, seed: int = SEED) -> dict[str, Any] | None:
@@ -75,7 +84,14 @@ def main() -> None:
                     continue
                 steps = candidate.max_steps
                 assert steps is not None
-                log = train_as_given(mode_task.task, candidate, seed=arguments.seed, steps=steps, stop_ratio=STOP_RATIO)
+                log = train_as_given(
+                    mode_task.task,
+                    candidate,
+                    seed=arguments.seed,
+                    steps=steps,
+                    stop_ratio=STOP_RATIO,
+                    evaluations=EvaluationPlan(at=np.unique(np.round(np.geomspace(1, steps, EVALUATIONS)).astype(int))),
+                )
                 save(name, log)
                 print(
                     name, candidate.config(), len(log.losses), f"{log.losses[-1]:.3f} {log.seconds:.0f} s", flush=True

@@ -57,19 +57,27 @@ def sgd(
 DIGITS_SIZE = 48
 
 
-def _digits_data() -> tuple[Tensor, Tensor]:
+def _at_size(make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     before = digits_example.IMAGE_SIZE
     digits_example.IMAGE_SIZE = DIGITS_SIZE
     try:
-        return digits_example.train_data()
+        return make()
     finally:
         digits_example.IMAGE_SIZE = before
+
+
+def _digits_data() -> tuple[Tensor, Tensor]:
+    return _at_size(digits_example.train_data)
+
+
+def _digits_validation() -> tuple[Tensor, Tensor]:
+    return _at_size(digits_example.validation_data)
 
 
 def digits() -> ModeTask:
     """EfficientNet-Lite0 on 400 handwritten digits of 48 pixels: batch norm, dropout 0.2 and drop connect 0.2."""
     return ModeTask(
-        task=replace(digits_example.task, data=_digits_data, validation=None),
+        task=replace(digits_example.task, data=_digits_data, validation=_digits_validation, mode="train"),
         references={"adamw": adamw(3e-4, 32, 150), "sgd": sgd(0.02, 32, 150)},
         candidates={
             "adamw": (
@@ -100,7 +108,7 @@ def digits() -> ModeTask:
 def docstrings() -> ModeTask:
     """MiniLM with its dropout of 0.1 on 360 docstrings of six packages."""
     return ModeTask(
-        task=replace(docstrings_example.task, validation=None),
+        task=replace(docstrings_example.task, mode="train"),
         references={"adamw": adamw(6e-5, 32, 120)},
         candidates={
             "adamw": (
@@ -145,10 +153,15 @@ def _small_data() -> tuple[Tensor, Tensor]:
     return nn.functional.interpolate(images[:, :1], size=(8, 8), mode="area"), labels
 
 
+def _small_validation() -> tuple[Tensor, Tensor]:
+    images, labels = digits_example.validation_data()
+    return nn.functional.interpolate(images[:, :1], size=(8, 8), mode="area"), labels
+
+
 def small() -> ModeTask:
     """A small batch-norm network with dropout, not pre-trained, on 400 digits of 8 pixels: seconds instead of hours."""
     return ModeTask(
-        task=Task(name="small", model=_small_network, data=_small_data),
+        task=Task(name="small", model=_small_network, data=_small_data, validation=_small_validation, mode="train"),
         references={"adamw": adamw(1e-3, 32, 400), "sgd": sgd(0.05, 32, 400)},
         candidates={
             "adamw": (
@@ -176,6 +189,19 @@ def small() -> ModeTask:
     )
 
 
+def _slow_norms_network() -> nn.Module:
+    network = _small_network()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.01
+    return network
+
+
+def slow_norms() -> ModeTask:
+    """The small batch-norm network with a momentum of 0.01, as EfficientNets have it: running statistics lag far."""
+    return replace(small(), task=replace(small().task, name="slow_norms", model=_slow_norms_network))
+
+
 def _layer_norm_network() -> nn.Module:
     """Fully connected, with layer norm and much dropout: no dependence between samples."""
     with torch.random.fork_rng(devices=[]):
@@ -197,7 +223,13 @@ def _layer_norm_network() -> nn.Module:
 def layer_norm() -> ModeTask:
     """A small network with layer norm and dropout on the same digits."""
     return ModeTask(
-        task=Task(name="layer_norm", model=_layer_norm_network, data=_small_data),
+        task=Task(
+            name="layer_norm",
+            model=_layer_norm_network,
+            data=_small_data,
+            validation=_small_validation,
+            mode="train",
+        ),
         references={"adamw": adamw(1e-3, 32, 400), "sgd": sgd(0.05, 32, 400)},
         candidates=small().candidates,
         ratios=small().ratios,
@@ -206,6 +238,7 @@ def layer_norm() -> ModeTask:
 
 TASKS: dict[str, Callable[[], ModeTask]] = {
     "small": small,
+    "slow_norms": slow_norms,
     "layer_norm": layer_norm,
     "digits": digits,
     "docstrings": docstrings,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from raytt.cli import budget, doctor, export, init, rank, report, submit, validate
+from raytt.cli import budget, check, doctor, export, init, rank, report, submit, validate
 from raytt.errors import RayttError
 
 EXIT_ERROR = 2
@@ -38,6 +38,7 @@ def raytt(
 
 _COMMANDS = {
     "rank": rank,
+    "check": check,
     "budget": budget,
     "report": report,
     "export": export,

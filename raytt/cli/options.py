@@ -33,7 +33,7 @@ TargetText = Annotated[
         "--target",
         help="When training is done: a fraction of the initial training loss, or KIND=VALUE with KIND loss, "
         "accuracy, val_loss, val_accuracy, or plateau (plateau=0.01@3: falls by less than 1 % in 3 epochs). "
-        "Default: the task's own target, else 0.1.",
+        "Default: the task's own target, else val_loss_ratio=0.3 with validation data, 0.1 without.",
         show_default=False,
     ),
 ]

@@ -15,7 +15,7 @@ from raytt.cli import options
 from raytt.cli.money import MoneyOptions
 from raytt.settings.cluster import ClusterSettings
 from raytt.settings.estimator import EstimatorSettings
-from raytt.settings.ranking import DEFAULT_TARGET, RankingSettings
+from raytt.settings.ranking import RankingSettings
 from raytt.settings.run import RunSettings
 
 EXIT_INTERRUPTED = 130
@@ -64,7 +64,7 @@ def command(
         found = raytt.rank(
             loaded.task,
             loaded.search_space,
-            target=wanted or loaded.target or DEFAULT_TARGET,
+            target=wanted or loaded.target,
             num_candidates=ranking.num_candidates,
             seed=ranking.seed,
             max_epochs=ranking.max_epochs,

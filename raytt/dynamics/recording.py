@@ -248,10 +248,11 @@ class Recorder:
     def _arrived(self, name: str, rows: Ints, paths: Ints, found: Measurements) -> Flags:
         """Whether rows are at the target, by their training loss or its resample."""
         assert self._target is not None
+        own = "val_loss" if self._target.needs_validation and self._target.relative else name
         return np.asarray(
             self._target.distance(
                 train_loss=getattr(found, name),
-                initial_loss=self._curves[name][rows, paths, 0],
+                initial_loss=self._curves[own][rows, paths, 0],
                 train_accuracy=found.train_accuracy,
                 val_loss=found.val_loss,
                 val_accuracy=found.val_accuracy,

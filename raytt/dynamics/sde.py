@@ -251,7 +251,7 @@ def simulate_sde(
         variance = np.zeros(len(candidates))
         if not full_batch:
             for c in np.unique(rows.candidates):
-                variance[c] = clocks[c].noise(tau, tau + h) / candidates[c].batch_size
+                variance[c] = clocks[c].noise(tau, tau + h) / candidates[c].samples_per_step
         xi = torch.randn(paths, num_samples, generator=generator, dtype=torch.float64)
         rows.state, reached, predicted = heun_step(
             network,

@@ -71,10 +71,10 @@ def simulate(
     """
     if not candidates or len(candidates) != len(budgets) or min(budgets) < 1 or num_paths < 1:
         raise ValueError(f"{len(candidates)} candidates, budgets {list(budgets)}, {num_paths} paths")
-    if len({(c.optimizer.name, c.batch_size) for c in candidates}) > 1:
+    if len({(c.optimizer.name, c.samples_per_step) for c in candidates}) > 1:
         raise ValueError("candidates of one simulation need one optimizer and one batch size")
     num_samples = tangent.train.outputs.shape[0]
-    check_batch_size(num_samples if subset is None else subset, candidates[0].batch_size)
+    check_batch_size(num_samples if subset is None else subset, candidates[0].samples_per_step)
     if subset is not None and (subset >= num_samples or full_batch or method != "sgd"):
         raise ValueError(f"a subset of {subset} of {num_samples} samples with method {method}, {full_batch=}")
     paths = 1 if full_batch else num_paths

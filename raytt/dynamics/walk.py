@@ -64,7 +64,7 @@ def walk(
         if full_batch:
             batches = _full_batches(network)
         else:
-            batches = _minibatches(network, candidates[0].batch_size, seed, path, own)
+            batches = _minibatches(network, candidates[0].samples_per_step, seed, path, own)
         block = stepper_of(network, candidates, preconditioner)
         _walk(network, loss, block, np.asarray(budgets), rates, recorder, path, batches)
 

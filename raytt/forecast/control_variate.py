@@ -151,7 +151,7 @@ class Correction:
 
 def relative_noise(candidate: Candidate, reference: Candidate) -> float:
     """The log ratio x of noise scales, in [−ln `MOST_NOISE`, ln `MOST_NOISE`]."""
-    own, other = (c.effective_lr / c.batch_size for c in (candidate, reference))
+    own, other = (c.effective_lr / c.samples_per_step for c in (candidate, reference))
     most = math.log(MOST_NOISE)
     return min(max(math.log(own / other), -most), most)
 

@@ -126,7 +126,7 @@ class PathCurves:
         """Distance to the target (`Target.distance`), shape (P, K)."""
         return target.distance(
             train_loss=self.train_loss,
-            initial_loss=self.train_loss[:, :1],
+            initial_loss=self._watched(target)[:, :1],
             train_accuracy=self.train_accuracy,
             val_loss=self.val_loss,
             val_accuracy=self.val_accuracy,

@@ -53,9 +53,8 @@ _EXPLANATIONS = {
     Status.UNSTABLE: "diverges, or ends with a higher loss than it started with: its learning rate is too high.",
     Status.NOISE_FLOOR: "minibatch noise keeps it above the target: a lower learning rate or a larger batch would "
     "reach it.",
-    Status.UNTRUSTED: "reaches the target in simulation, but the prediction is not trusted, for the reason given with "
-    "it (a learning rate at the edge of stability, or so many passes over the probed samples that the simulation "
-    "overfits them): ranked last among those that reach it.",
+    Status.UNTRUSTED: "is predicted to reach the target, but the prediction is not trusted, for the reason given with "
+    "it: ranked last among those that reach it.",
 }
 
 
@@ -143,7 +142,7 @@ def forecast(
         trust: Range in which predictions along the path of the reference run are trusted; None without one.
         path_variance: Of ln(1 + steps) between paths, for a candidate with one path; None: estimated from its paths.
     """
-    epoch = num_samples_full / candidate.batch_size
+    epoch = num_samples_full / candidate.samples_per_step
     paths = _paths(curves, row, budget, correction)
     if trust is not None and trust.lost(candidate):
         return Forecast(status=Status.UNSTABLE, steps=None, doubts=(trust.why_lost(candidate), *candidate.doubts()))
@@ -176,7 +175,7 @@ def forecast(
         paths,
         crossings,
         candidate=candidate,
-        passes=steps * candidate.batch_size / num_samples if num_samples < num_samples_full else 0.0,
+        passes=steps * candidate.samples_per_step / num_samples if num_samples < num_samples_full else 0.0,
         stability_share=stability_share,
         trust=trust,
     )
@@ -232,8 +231,8 @@ def needs_full_batch(
     not prevented, by a noise floor.
     """
     paths = PathCurves.of(curves, row, end=int(min(budget, curves.steps_done[row])))
-    crossings = paths.crossings(target, num_samples_full / candidate.batch_size)
-    if target.settles or np.isfinite(np.median(crossings)) or candidate.batch_size >= num_samples:
+    crossings = paths.crossings(target, num_samples_full / candidate.samples_per_step)
+    if target.settles or np.isfinite(np.median(crossings)) or candidate.samples_per_step >= num_samples:
         return False
     missed = ~np.isfinite(crossings)
     if _most(paths.diverged()[missed]) or candidate.lr_factors(budget)[-1] < DECAYED:

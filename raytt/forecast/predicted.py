@@ -65,6 +65,10 @@ class Predicted(Protocol):
         """Training loss at the pre-trained weights."""
 
     @property
+    def initial_val_loss(self) -> float | None:
+        """Validation loss there; None where it is not known."""
+
+    @property
     def stability_limit(self) -> float:
         """Of plain SGD at the pre-trained weights; +inf where it is not known."""
 

@@ -79,6 +79,11 @@ class Prediction:
         return self.facts.num_trainable
 
     @property
+    def initial_val_loss(self) -> float | None:
+        """None: it is not among what the reduction tells."""
+        return None
+
+    @property
     def initial_loss(self) -> float:
         """Mean training loss at the pre-trained weights."""
         return self.statistics.mean_loss
@@ -147,7 +152,7 @@ class Prediction:
                     self.rows[c].number,
                     target=target,
                     budget=budget,
-                    steps_per_epoch=self.num_samples_full / c.batch_size,
+                    steps_per_epoch=self.num_samples_full / c.samples_per_step,
                     correction=corrections.get(c),
                 )
                 for c, budget in self.budgets.items()
@@ -195,7 +200,7 @@ class Prediction:
                 quiet.number,
                 target=target,
                 budget=budget,
-                steps_per_epoch=self.num_samples_full / c.batch_size,
+                steps_per_epoch=self.num_samples_full / c.samples_per_step,
             ),
             correction=correction,
             trust=self.trust.get(c.optimizer.name),

@@ -15,8 +15,9 @@ from raytt.task.candidate import Candidate
 def reference_candidate(candidates: Sequence[Candidate], *, stability_limit: float) -> Candidate:
     """The reference of candidates that share an optimizer.
 
-    Batch size: the median of theirs. Optimizer and learning rate: as `Optimizer.reference` chooses them; the run itself
-    lowers or raises the learning rate where it is too high or too low. No schedule, and gradients are not clipped.
+    Batch size, with its accumulation: the median of theirs. Optimizer and learning rate: as `Optimizer.reference`
+    chooses them; the run itself lowers or raises the learning rate where it is too high or too low. No schedule, and
+    gradients are not clipped.
 
     Args:
         candidates: Of one optimizer family.
@@ -26,6 +27,7 @@ def reference_candidate(candidates: Sequence[Candidate], *, stability_limit: flo
         ValueError: If they do not share an optimizer.
     """
     (kind,) = {type(c.optimizer) for c in candidates}
-    sizes = sorted(c.batch_size for c in candidates)
+    sizes = sorted((c.samples_per_step, c.batch_size, c.accumulation_steps) for c in candidates)
     optimizer, lr = kind.reference([(c.optimizer, c.lr) for c in candidates], stability_limit=stability_limit)
-    return Candidate(optimizer=optimizer, lr=lr, batch_size=sizes[len(sizes) // 2])
+    _, batch_size, accumulation_steps = sizes[len(sizes) // 2]
+    return Candidate(optimizer=optimizer, lr=lr, batch_size=batch_size, accumulation_steps=accumulation_steps)

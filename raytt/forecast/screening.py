@@ -56,7 +56,7 @@ def contenders(forecasts: Mapping[Candidate, Forecast], budgets: Mapping[Candida
 
 
 def _cost(candidate: Candidate, steps: float, overhead: float) -> float:
-    return max(steps, 1.0) * (1.0 if math.isinf(overhead) else candidate.batch_size + overhead)
+    return max(steps, 1.0) * (1.0 if math.isinf(overhead) else candidate.samples_per_step + overhead)
 
 
 def shared_variances(
@@ -87,4 +87,4 @@ def shared_variances(
 
 def _kinds(candidate: Candidate) -> list[tuple[object, ...]]:
     """Groups that a candidate belongs to, the narrowest first."""
-    return [(candidate.optimizer.name, candidate.batch_size), (candidate.optimizer.name,), ()]
+    return [(candidate.optimizer.name, candidate.samples_per_step), (candidate.optimizer.name,), ()]

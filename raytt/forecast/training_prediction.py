@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,124 +24,50 @@ from scipy.special import ndtri
 
 from raytt.errors import InputError
 from raytt.forecast.curve_bands import POINTS, Band
+from raytt.forecast.family_rates import FamilyRates, scale_of
 from raytt.forecast.forecast import Forecast, Status
 from raytt.forecast.interval import COVERAGE
+from raytt.forecast.pilots.calibration import Calibration, FamilyPaths
+from raytt.forecast.pilots.instability import why_unstable
+from raytt.forecast.pilots.outcome import real_forecast
+from raytt.forecast.pilots.pilot_run import PilotRun
+from raytt.forecast.predicted_curves import PredictedCurves, predicted_curves
 from raytt.forecast.reference_check import ReferenceCheck
+from raytt.forecast.training_reference import TrainingReference
 from raytt.pricing.machine import Timing
-from raytt.rates.pooling import LEAST_ERROR, fit_inverse_line, smooth_over_points
-from raytt.rates.rate_table import RateTable
-from raytt.rates.signal import Signal
-from raytt.rates.smoothing import smoothed
-from raytt.rates.walk import ReferencePath, Walk, walk
+from raytt.rates.clipping import clips
+from raytt.rates.evaluation import EVALUATED
+from raytt.rates.smoothing import first_crossing
 from raytt.task.candidate import Candidate
-from raytt.task.optimizers import Adaptive, Optimizer
+from raytt.task.optimizers import Adaptive
 from raytt.task.target import Target
 
 Floats = NDArray[np.float64]
 
-MODEL_SPREAD = 0.15
-"""Standard deviation σ of ln(real/predicted steps) that rates do not explain. On two small networks (one with batch
-norm, one with layer norm) errors with 16 minibatches a rate had medians of 6 and 7 % with AdamW, 9 and 14 % with SGD,
-and 90th percentiles of 15 to 29 %: normal laws with σ from 0.09 to 0.2 (``python -m benchmarks.rates``, 2026-11-29)."""
 FAR_BEYOND = 0.5
 """A target below this share of the loss at which the reference run stopped is extrapolated too far to be trusted."""
-FAST = 10.0
-"""Effective learning rate over the reference run's beyond which a forecast is untrusted: whether training diverges or
-stalls there is not measured."""
+FAST, FAST_ADAPTIVE = 5.0, 12.0
+"""Learning rate over the reference run's, as shares of the stability limit, beyond which a forecast is untrusted. Plain
+SGD at 6 times the reference's took 1.3 to 3.6 times the predicted steps on two small networks, at 2 times 0.9 to 1.2
+times; AdamW at 10 times 1.0 to 1.6, at 30 times 1.3 to 5 (``python -m benchmarks.rates.fast``, 2026-11-29)."""
+AS_FAST = 2.0
+"""Effective learning rate over the reference run's up to which that is of no account: without momentum a learning rate
+is nearer to its limit, and slower all the same."""
+NOISY = 0.7
+"""Excess loss of noise over the loss at the target beyond which a forecast is untrusted: with less, and within the
+other bounds, real steps were 0.8 to 1.7 times the predicted ones, with more 0.8 to 20 times, or training failed (same).
+"""
+PAST_END = 1.05
+"""Learning-rate time over that of the reference run's end beyond which a validation curve is extrapolated."""
+MUCH_EARLIER = 1.3
+"""Steps to a target over those with settled batch-norm statistics from which on their lag is worth a sentence."""
+NOISIER, NOISIER_ADAPTIVE = 2.5, 8.0
+"""Learning rate times noise over the reference run's beyond which a forecast is untrusted, where the excess loss of
+noise cannot be told (`FamilyRates.noise_share`). EfficientNet-Lite0 on digits: four runs of SGD with 3.6 to 4.7 times
+the noise took 1.6 times the predicted steps, or did not arrive in 3 times as many; AdamW with up to 6 times took 0.9 to
+1.6 times. A judgement from these few."""
 _TINY = 1e-300
 _Z = float(ndtri(0.5 + COVERAGE / 2.0))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TrainingReference:
-    """What a reference run in training mode did."""
-
-    candidate: Candidate
-    """Its configuration, as it ended."""
-    losses: Floats
-    """Loss of minibatch t before update t, shape (T,)."""
-    times: Floats
-    """τ after t = 0 … T updates, shape (T + 1,)."""
-    point_steps: tuple[int, ...]
-    """Updates done at the saved states, from 0."""
-    wasted_steps: int
-    """Steps of attempts that were given up."""
-    stopped: str
-    """Why it stopped."""
-
-    @property
-    def optimizer(self) -> str:
-        """The family it stands for."""
-        return self.candidate.optimizer.name
-
-    @property
-    def note(self) -> str:
-        """Its configuration, in one sentence."""
-        c = self.candidate
-        pieces = "".join(f", {piece}" for piece in c.optimizer.describe().values())
-        return (
-            f"Reference run in training mode: {c.optimizer.name}, lr {c.lr:.3g}{pieces}, batch {c.batch_size}, "
-            f"{len(self.losses)} steps ({self.wasted_steps} more in abandoned attempts), stopped {self.stopped}."
-        )
-
-    def path(self) -> ReferencePath:
-        """Its smoothed loss along its own learning-rate time."""
-        return ReferencePath(
-            candidate=self.candidate, times=self.times[: len(self.losses)], losses=smoothed(self.losses)
-        )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FamilyRates:
-    """Descent rates and noises along a reference run, of one way of scaling gradients.
-
-    v_B: 1/v on a straight line in 1/B at each saved state, ln(v_B/v_{B_ref}) averaged over neighbouring states
-    (`raytt.rates.pooling`). The reference's own column stands first, under a size that no candidate has, because the
-    candidates' scaling may be another one.
-    """
-
-    reference: TrainingReference
-    """The run."""
-    batch_sizes: tuple[int, ...]
-    """Of the columns; the reference's among them."""
-    own: Sequence[Sequence[Signal]]
-    """Of the candidates: one row per saved state, one column per batch size."""
-    base: Sequence[Signal]
-    """Of the reference's own optimizer and batch size, one per saved state."""
-
-    def table(self) -> tuple[RateTable, Floats]:
-        """The table to walk with, and the standard error of ln of each column's mean rate, shape ``(columns,)``."""
-        signals = [[base, *row] for base, row in zip(self.base, self.own, strict=True)]
-        rates, errors, noises = (
-            np.array([[getattr(signal, name) for signal in row] for row in signals])
-            for name in ("rate", "rate_error", "noise")
-        )
-        # A rate is not known better than this, whatever a jackknife of few blocks says.
-        errors = np.maximum(np.nan_to_num(errors, nan=np.inf), LEAST_ERROR * np.abs(rates) + _TINY)
-        errors = np.where(np.isfinite(errors), errors, np.abs(rates) + _TINY)
-        sizes = np.array(self.batch_sizes, dtype=np.float64)
-        fits = np.array([fit_inverse_line(sizes, r, e) for r, e in zip(rates[:, 1:], errors[:, 1:], strict=True)])
-        same = self.batch_sizes.index(self.reference.candidate.batch_size)
-        # Where the scaling is the reference's own, its rate is that of the line, too.
-        shared = bool(np.allclose(rates[:, 0], rates[:, 1 + same], rtol=1e-9))
-        base = fits[:, same : same + 1] if shared else np.maximum(rates[:, :1], errors[:, :1])
-        logs = np.log(fits) - np.log(base)
-        relative = errors[:, 1:] / fits
-        pooled = smooth_over_points(logs, np.hypot(relative, errors[:, :1] / base))
-        floor = 1e-3 * float(np.max(np.abs(noises))) + _TINY
-        table = RateTable(
-            times=np.asarray([self.reference.times[step] for step in self.reference.point_steps]),
-            batch_sizes=(0, *self.batch_sizes),
-            reference_batch_size=0,
-            rates=np.concatenate([np.ones((len(pooled), 1)), np.exp(pooled)], axis=1),
-            noises=np.maximum(noises, floor),
-        )
-        return table, np.sqrt(np.square(relative).sum(axis=0)) / len(relative)
-
-
-def scale_of(optimizer: Optimizer) -> float | None:
-    """What tells the ways of scaling gradients of one family apart: ε of an adaptive optimizer, None for others."""
-    return optimizer.eps if isinstance(optimizer, Adaptive) else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -163,19 +90,18 @@ class TrainingPrediction:
     """What the user must know of data and network in training mode."""
     made_from: str
     """Fingerprint of the reference runs."""
-    _walks: dict[Candidate, tuple[Walk, int, float]] = field(default_factory=dict, init=False)
+    calibration: Calibration | None = None
+    """What pilots say of the error of the walks; None: there are none."""
+    _curves: dict[Candidate, PredictedCurves] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         groups: dict[tuple[str, float | None], list[Candidate]] = {}
         for candidate in self.budgets:
             groups.setdefault((candidate.optimizer.name, scale_of(candidate.optimizer)), []).append(candidate)
         for key, members in groups.items():
-            family = self.rates[key]
-            table, errors = family.table()
-            found = walk(family.reference.path(), table, members, [self.budgets[c] for c in members])
-            for row, candidate in enumerate(members):
-                error = float(errors[family.batch_sizes.index(candidate.batch_size)])
-                self._walks[candidate] = (found, row, error)
+            learned = None if self.calibration is None else self.calibration.learned(key[0])
+            budgets = [self.budgets[c] for c in members]
+            self._curves.update(predicted_curves(self.rates[key], members, budgets, learned))
 
     @property
     def method(self) -> str | None:
@@ -211,99 +137,220 @@ class TrainingPrediction:
     @property
     def initial_loss(self) -> float:
         """Smoothed loss of the first minibatches, of the first family."""
-        return float(self.references[0].path().losses[0])
+        return self.references[0].initial_loss
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user must know, one sentence each."""
         return (
             *self.task_notes,
-            "Targets are on the training loss as a trainer logs it: the smoothed loss of minibatches in training mode.",
+            "Training losses are those a trainer logs: the smoothed loss of minibatches in training mode.",
+            *self._evaluation_note(),
             *(reference.note for reference in self.references),
+            *(() if self.calibration is None else self.calibration.notes),
         )
+
+    @property
+    def initial_val_loss(self) -> float | None:
+        """In eval mode, of the first family; None where nothing was evaluated."""
+        evaluated = self.references[0].evaluated
+        return evaluated[0][1].val_loss if evaluated else None
+
+    def _evaluation_note(self) -> tuple[str, ...]:
+        if not any(reference.evaluated for reference in self.references):
+            return ()
+        return (f"Validation curves are those of eval mode, evaluated on at most {EVALUATED} samples.",)
+
+    def depth_of(self, candidate: Candidate, target: Target) -> float:
+        """ln(initial / training loss) at which a candidate's family meets a target; ≤ 0 where it is met at once.
+
+        A target on a curve that is evaluated is met where the reference run met it, or at the latest at its end.
+        """
+        reference = self.rates[candidate.optimizer.name, scale_of(candidate.optimizer)].reference
+        return reference.depth(target)
+
+    def calibrated(self, pilots: Sequence[PilotRun], target: Target) -> TrainingPrediction:
+        """The same, learned from pilots at the depth of the target.
+
+        Args:
+            pilots: Runs of candidates; none: what is known before any.
+            target: The event.
+        """
+        paths = {}
+        for reference in self.references:
+            own = {key: family for key, family in self.rates.items() if key[0] == reference.optimizer}
+            members = sorted(
+                (c for c in self.budgets if c.optimizer.name == reference.optimizer), key=Candidate.sort_key
+            )
+            families = {c: own[c.optimizer.name, scale_of(c.optimizer)] for c in members}
+            paths[reference.optimizer] = FamilyPaths(
+                budgets={c: self.budgets[c] for c in members},
+                initial_loss=reference.initial_loss,
+                depth=reference.depth(target),
+                rates={c: family.walk for c, family in families.items() if family.measured},
+                time_alone={c: partial(family.walk, plain=True) for c, family in families.items()},
+            )
+        return replace(self, calibration=Calibration.of(paths, pilots))
 
     def forecasts(self, target: Target) -> dict[Candidate, Forecast]:
         """What happens to each candidate.
 
         Raises:
-            InputError: If the target is not a level of the training loss.
+            InputError: If the target cannot be predicted from descent rates, or is on a curve that was not evaluated.
         """
         check_training_target(target)
+        known = {name for predicted in self._curves.values() for name in predicted.curves}
+        if target.curve not in known:
+            raise InputError(
+                f"Target {target} is on the {target.curve}, which the reference runs did not evaluate.",
+                f"Rank with this target, or take one on: {', '.join(sorted(known))}.",
+            )
         return {candidate: self._forecast(candidate, target) for candidate in self.budgets}
 
     def bands(self) -> dict[Candidate, Band]:
-        """Predicted loss curves with the model error's band: steps scaled by exp(±z σ)."""
+        """Predicted curves with the model error's band: steps scaled by exp(±z σ)."""
         found = {}
         for candidate, budget in self.budgets.items():
-            walked, row, error = self._walks[candidate]
+            predicted = self._curves[candidate]
             steps = np.unique(np.round(np.linspace(0, budget, min(POINTS, budget + 1))))
-            losses = walked.losses[row]
             own = np.arange(budget + 1, dtype=np.float64)
-            reach = math.exp(_Z * math.hypot(MODEL_SPREAD, min(error, 1.0)))
-            curves = [np.interp(steps * factor, own, losses[: budget + 1]) for factor in (reach, 1.0, 1.0 / reach)]
-            found[candidate] = Band(steps=steps, curves={"train_loss": np.stack(curves)})
+            curves = {}
+            for name, curve in predicted.curves.items():
+                reach = math.exp(_Z * predicted.spread(name))
+                scaled = [np.interp(steps * factor, own, curve) for factor in (reach, 1.0, 1.0 / reach)]
+                curves[name] = np.sort(np.stack(scaled), axis=0)
+            found[candidate] = Band(steps=steps, curves=curves)
         return found
 
     def _forecast(self, candidate: Candidate, target: Target) -> Forecast:
-        walked, row, error = self._walks[candidate]
-        path = self.rates[candidate.optimizer.name, scale_of(candidate.optimizer)].reference.path()
-        level = float(target.level(float(path.losses[0])))
-        steps = float(walked.steps_to([level])[0][row, 0])
+        predicted = self._curves[candidate]
+        curve = predicted.curves[target.curve]
+        level = float(target.level(self._start(candidate, target)))
+        # Downwards, whatever is asked for: first crossings are those of falling curves.
+        sign = -1.0 if target.on_accuracy else 1.0
+        steps = first_crossing(np.arange(len(curve), dtype=np.float64), sign * curve, sign * level)
         doubts = _left_out(candidate)
-        if walked.over_limit[row]:
+        runs = {} if self.calibration is None else self.calibration.runs
+        unstable = why_unstable(candidate, runs.values())
+        if unstable is not None:
+            return Forecast(status=Status.UNSTABLE, steps=None, doubts=(unstable,))
+        pilot = runs.get(candidate)
+        if pilot is not None and target.curve == "train_loss" and (real := real_forecast(pilot, level)) is not None:
+            return real
+        if predicted.over_limit:
             return Forecast(status=Status.UNSTABLE, steps=None, doubts=tuple(doubts))
+        accuracies = predicted.accuracies(steps)
         if not math.isfinite(steps):
-            last = float(walked.losses[row, self.budgets[candidate]])
+            last = float(curve[-1])
             return Forecast(
                 status=Status.NOT_REACHED,
                 steps=None,
-                shortfall=max(0.0, math.log(max(last, 1e-30) / level)),
+                shortfall=max(0.0, _missing(last, level, on_accuracy=target.on_accuracy)),
                 doubts=tuple(doubts),
+                accuracy=accuracies[0],
+                val_accuracy=accuracies[1],
             )
-        untrusted = self._untrusted(candidate, level, error)
-        reach = math.exp(_Z * math.hypot(MODEL_SPREAD, min(error, 1.0)))
+        untrusted = self._untrusted(candidate, target, level, steps)
+        if pilot is not None and target.curve == "train_loss" and len(pilot.losses) > steps:
+            # It was given up before it arrived, later than it should have.
+            steps = float(len(pilot.losses))
+            untrusted = (f"trained for real as a pilot, it had not arrived after {len(pilot.losses)} steps", *untrusted)
+        lag = self._lagging(candidate, target, level, steps)
+        reach = math.exp(_Z * predicted.spread(target.curve))
         return Forecast(
             status=Status.UNTRUSTED if untrusted else Status.REACHED,
             steps=steps,
             low=steps / reach,
             high=steps * reach,
-            doubts=(*doubts, *untrusted),
+            accuracy=accuracies[0],
+            val_accuracy=accuracies[1],
+            doubts=(*doubts, *lag, *untrusted),
         )
 
-    def _untrusted(self, candidate: Candidate, level: float, error: float) -> tuple[str, ...]:
-        family = self.rates[candidate.optimizer.name, scale_of(candidate.optimizer)]
+    def _start(self, candidate: Candidate, target: Target) -> float:
+        """The initial value of the target's curve."""
+        reference = self.rates[candidate.optimizer.name, scale_of(candidate.optimizer)].reference
+        if target.curve == "train_loss":
+            return reference.initial_loss
+        return float(getattr(reference.evaluated[0][1], target.curve))
+
+    def _lagging(self, candidate: Candidate, target: Target, level: float, steps: float) -> tuple[str, ...]:
+        """A sentence where running statistics, not learning, keep a candidate from its target."""
+        settled = self._curves[candidate].settled.get(target.curve)
+        if settled is None:
+            return ()
+        sign = -1.0 if target.on_accuracy else 1.0
+        learnt = first_crossing(np.arange(len(settled), dtype=np.float64), sign * settled, sign * level)
+        if not learnt < steps / MUCH_EARLIER:
+            return ()
+        return (
+            f"its running batch-norm statistics lag behind: with settled ones it would be there after {learnt:.0f} "
+            "steps (re-estimate them before evaluating, or raise the norms' momentum)",
+        )
+
+    def _untrusted(self, candidate: Candidate, target: Target, level: float, steps: float) -> tuple[str, ...]:
+        family, predicted = self.rates[candidate.optimizer.name, scale_of(candidate.optimizer)], self._curves[candidate]
         path, reference = family.reference.path(), family.reference.candidate
         found = []
-        if level < FAR_BEYOND * float(path.losses.min()):
+        lowest = float(path.losses.min())
+        if target.curve == "train_loss" and level < (FAR_BEYOND * lowest if lowest > 0.0 else lowest):
             found.append(
                 f"the target is below {FAR_BEYOND:g} times the loss at which the reference run stopped: its curve is "
                 "extrapolated"
             )
-        fast = candidate.effective_lr / reference.effective_lr
-        if fast > FAST:
+        elif target.curve != "train_loss" and predicted.place(steps) > PAST_END * float(path.times[-1]):
             found.append(
-                f"its effective learning rate is {fast:.0f} times the reference run's: whether training diverges there "
-                "was not measured"
+                "it meets the target beyond the end of the reference run, where nothing is known of validation curves"
             )
-        if not error < 1.0:
+        own, usual = (c.optimizer.stability_share(c.lr, 1.0) for c in (candidate, reference))
+        most = FAST_ADAPTIVE if isinstance(candidate.optimizer, Adaptive) else FAST
+        if own / usual > most and candidate.effective_lr > AS_FAST * reference.effective_lr:
+            found.append(
+                f"its learning rate is {own / usual:.0f} times as near to instability as the reference run's: whether "
+                "training diverges or stalls there was not measured"
+            )
+        if predicted.noise(steps) > NOISY:
+            found.append(
+                f"minibatch noise makes up {predicted.noise(steps):.0%} of its loss there: a lower learning rate or "
+                "larger batches would be better known"
+            )
+        noisier = family.noise_ratio(candidate)
+        unsettled = family.measured and family.noise_share() < 1.0
+        if unsettled and noisier > (NOISIER_ADAPTIVE if isinstance(candidate.optimizer, Adaptive) else NOISIER):
+            found.append(
+                f"the noise of its steps is {noisier:.0f} times the reference run's, and so large in this network that "
+                "what it costs is not known: it may slow training down or stall it"
+            )
+        if not predicted.error < 1.0:
             found.append(f"the descent rate for batch size {candidate.batch_size} could not be told from noise")
         return tuple(found)
+
+
+def _missing(last: float, level: float, *, on_accuracy: bool) -> float:
+    """How far a curve that ends at ``last`` is from a level: the accuracy missing, or ln(loss / level)."""
+    if on_accuracy:
+        return level - last
+    # A level at or below 0 has no logarithm: the difference stands for it.
+    return math.log(max(last, _TINY) / level) if level > 0.0 else last - level
 
 
 def _left_out(candidate: Candidate) -> list[str]:
     """What descent rates do not know of a candidate, in plain words."""
     found = []
-    if candidate.max_grad_norm is not None:
-        found.append("its max_grad_norm is left out of the descent rates")
-    if getattr(candidate.optimizer, "weight_decay", 0.0) > 0.0:
-        found.append("its weight decay is left out of the descent rates")
+    if candidate.max_grad_norm is not None and not clips(candidate):
+        found.append(
+            "its max_grad_norm is left out of the descent rates: constant clipping cancels in "
+            f"{candidate.optimizer.name}, changes of the gradient's norm do not"
+        )
+    if getattr(candidate.optimizer, "weight_decay", 0.0) > 0.0 and not candidate.optimizer.plain_decay:
+        found.append(f"its weight decay, which {candidate.optimizer.name} scales, is left out of the descent rates")
     return found
 
 
 def check_training_target(target: Target) -> None:
-    """Raise `InputError` unless the target is a level of the training loss."""
-    if target.curve != "train_loss" or target.settles:
+    """Raise `InputError` where a target cannot be predicted from descent rates."""
+    if target.settles:
         raise InputError(
-            f"Target {target} with mode='train': descent rates tell the training loss only.",
-            "Take a level of the training loss as target, such as 0.3 or loss=0.5, or mode='eval'.",
+            f"Target {target} with mode='train': the loss of minibatches is too noisy to tell where it settles.",
+            "Take a level as target, such as 0.3, loss=0.5, val_loss=0.6 or val_accuracy=0.9, or mode='eval'.",
         )

@@ -59,7 +59,7 @@ class PathTrust:
     last_ratio: float
     """Loss ratio at which the reference run stopped."""
     batch_size: int
-    """Of the reference run."""
+    """Samples per step of the reference run."""
     part: float = 0.0
     """ln(N_full / N) of the samples probed."""
     features_move: bool = True
@@ -73,7 +73,7 @@ class PathTrust:
         """The regime that decides a candidate's model error when its loss is ``ratio`` times the initial one."""
         return Regime(
             depth=max(0.0, math.log(self.last_ratio / max(ratio, _TINY))),
-            halvings=max(0.0, math.log2(self.batch_size / candidate.batch_size)),
+            halvings=max(0.0, math.log2(self.batch_size / candidate.samples_per_step)),
             edge=self.edge(candidate),
             part=self.part,
         )
@@ -126,7 +126,7 @@ def doubts_of(
     ratio = paths.loss_ratio(crossings)
     if ratio * FAR_RATIO < trust.last_ratio:
         slight.append(f"far below the {trust.last_ratio:.2f} of the initial loss at which the reference run stopped")
-    if 2 * candidate.batch_size < trust.batch_size:
+    if 2 * candidate.samples_per_step < trust.batch_size:
         slight.append(f"batches much smaller than the reference run's {trust.batch_size}")
     return grave, slight
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -41,3 +41,18 @@ class StepTime:
         object.__setattr__(self, "origin", Origin(self.origin))
         if not 0.0 < self.low <= self.seconds <= self.high < np.inf:
             raise ValueError(f"step time {self.seconds} s with interval {self.low}…{self.high} s")
+
+    def repeated(self, times: int) -> StepTime:
+        """Of a step with gradient accumulation over ``times`` minibatches, from that of a step with one.
+
+        So many times as long; the one update that it makes is counted as often, which is little beside the gradients.
+        """
+        if times == 1:
+            return self
+        return replace(
+            self,
+            seconds=times * self.seconds,
+            low=times * self.low,
+            high=times * self.high,
+            source=f"{times} times: {self.source}",
+        )

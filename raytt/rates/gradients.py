@@ -24,16 +24,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from raytt.rates.fresh_batches import FreshBatches, drawn_positions
+from raytt.rates.fresh_batches import FreshBatches
+from raytt.rates.norm_statistics import read_statistics, tracking_norms
 from raytt.rates.randomness import seeded
-from raytt.task.losses import Loss, as_loss
+from raytt.rates.rate_table import Batch
 from raytt.task.task import Task
 from raytt.training.model import PreparedModel, prepare_for_training
+from raytt.training.objective import Objective
+from raytt.training.parameter_groups import per_weight
+
+LOSS_SCALE = 2.0**16
+"""What the loss is multiplied with for gradients in half precision, halved until they are finite: torch's GradScaler
+begins there, too."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GradientBlock:
-    """What is kept of the gradients of K_i minibatches of one size at one point."""
+    """What is kept of the gradients of K_i minibatches of one size (steps, with accumulation) at one point."""
 
     count: int
     """K_i."""
@@ -43,6 +50,8 @@ class GradientBlock:
     """q_i = Σ_b g_b², shape (D,), float32 on the CPU."""
     loss: float
     """Mean of the minibatches' losses."""
+    norms: tuple[float, ...] = ()
+    """|g_b| of each, over all trainable weights, K_i numbers; none where they were not kept."""
 
 
 class MinibatchGradients:
@@ -53,6 +62,10 @@ class MinibatchGradients:
         seed: Of all draws.
         device: Where to compute.
 
+    Attributes:
+        objective: What is lowered.
+        model: The network.
+
     Raises:
         InputError: If data or network cannot be used.
     """
@@ -60,19 +73,31 @@ class MinibatchGradients:
     def __init__(self, task: Task, *, seed: int, device: str | torch.device = "cpu") -> None:
         self._seed = seed
         self._device = device
-        self._loss: Loss = as_loss(task.loss)
-        self._data = FreshBatches(task, device=device)
-        self._model: PreparedModel = prepare_for_training(task, device=device)
-        self._parameters = list(self._model.trainable.values())
+        self.objective = Objective(task)
+        self._data = FreshBatches(task, self.objective, device=device)
+        self.model: PreparedModel = prepare_for_training(task, device=device)
+        self._parameters = list(self.model.trainable.values())
 
     @property
     def num_trainable(self) -> int:
         """D."""
-        return self._model.num_trainable
+        return self.model.num_trainable
+
+    def lr_scales(self) -> Tensor | None:
+        """What the learning rate of each trainable weight is multiplied with, shape ``(D,)``; None where that is 1."""
+        groups = self.model.groups
+        return per_weight(self.model.trainable, groups, [group.lr_scale for group in groups])
+
+    def decayed_weights(self) -> Tensor:
+        """The trainable weights that the candidate's own weight decay takes, others as 0, times `lr_scales`; (D,)."""
+        groups = self.model.groups
+        shares = [group.lr_scale if group.weight_decay is None else 0.0 for group in groups]
+        spread = per_weight(self.model.trainable, groups, shares)
+        return self.weights() if spread is None else self.weights() * spread
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Put parameters and buffers into a saved state (`raytt.rates.reference.Point`)."""
-        self._model.module.load_state_dict(state)
+        self.model.module.load_state_dict(state)
 
     def weights(self) -> Tensor:
         """The trainable weights, flattened, a copy on the CPU; shape ``(D,)``."""
@@ -87,36 +112,48 @@ class MinibatchGradients:
                 parameter.copy_(flat[start : start + size].view_as(parameter))
                 start += size
 
-    def gradient(self, point: int, batch_size: int, number: int) -> tuple[Tensor, float]:
-        """g_b, flattened in the order of the network's parameters, shape ``(D,)`` on the CPU; and the minibatch's loss.
+    def gradient(self, point: int, batch: Batch, number: int) -> tuple[Tensor, float]:
+        """g_b, flattened in the order of the network's parameters, shape ``(D,)`` on the CPU; and the mean loss.
 
         Args:
             point: Number of the point whose state is loaded; it only enters the draws.
-            batch_size: B.
+            batch: B samples, or (B, A): A minibatches of B, each passed on its own, with the mean of their losses.
             number: b.
         """
+        scale = LOSS_SCALE if self.objective.scales_loss else 1.0
+        found, total = self._scaled_gradient(point, batch, number, scale)
+        while scale > 1.0 and not bool(torch.isfinite(found).all()):
+            scale /= 2.0
+            found, total = self._scaled_gradient(point, batch, number, scale)
+        return found / scale, total
+
+    def _scaled_gradient(self, point: int, batch: Batch, number: int, scale: float) -> tuple[Tensor, float]:
+        """``scale`` times the gradient, and the mean loss."""
         for parameter in self._parameters:
             parameter.grad = None
         # Buffers are put back after the backward pass, which may need them as the forward pass left them.
-        with _buffers_kept(self._model.module):
-            value = self._pass(point, batch_size, number)
-            value.backward()  # type: ignore[no-untyped-call]
+        with _buffers_kept(self.model.module):
+            total = 0.0
+            for value in self._passes(point, batch, number):
+                (scale * value).backward()  # type: ignore[no-untyped-call]
+                total += float(value.detach())
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
-        return _flat(parts), float(value.detach())
+        return _flat(parts), total
 
     @torch.no_grad()
-    def loss(self, point: int, batch_size: int, number: int) -> float:
+    def loss(self, point: int, batch: Batch, number: int) -> float:
         """Loss of minibatch b in training mode at the present weights, without a gradient."""
-        with _buffers_kept(self._model.module):
-            return float(self._pass(point, batch_size, number))
+        with _buffers_kept(self.model.module):
+            return sum(float(value) for value in self._passes(point, batch, number))
 
-    def block(self, point: int, batch_size: int, numbers: Sequence[int]) -> GradientBlock:
+    def block(self, point: int, batch: Batch, numbers: Sequence[int]) -> GradientBlock:
         """Sums over the minibatches ``numbers``, in that order."""
         total = torch.zeros(self.num_trainable)
         squares = torch.zeros(self.num_trainable)
-        losses = 0.0
+        losses, norms = 0.0, []
         for number in numbers:
-            gradient, value = self.gradient(point, batch_size, number)
+            gradient, value = self.gradient(point, batch, number)
+            norms.append(float(gradient.norm()))
             total += gradient
             squares.addcmul_(gradient, gradient)
             losses += value
@@ -125,24 +162,54 @@ class MinibatchGradients:
             total=total,
             squares=squares,
             loss=losses / len(numbers),
+            norms=tuple(norms),
         )
 
-    def _pass(self, point: int, batch_size: int, number: int) -> Tensor:
-        """Mean loss of minibatch b; running statistics move."""
-        positions = drawn_positions(len(self._data), batch_size, self._seed, point, batch_size, number)
-        with seeded("gradients", self._seed, point, batch_size, number, device=self._device):
-            inputs, targets = self._data.read(positions)
-            return self._loss.value(self._model.forward(self._model.module, inputs), targets).mean()
+    @torch.no_grad()
+    def settled_statistics(self, point: int, batch: Batch, numbers: Sequence[int]) -> Tensor:
+        """Running statistics at the present weights: plain averages over minibatches (`raytt.rates.norm_statistics`).
+
+        Those of the network are left as they are.
+        """
+        norms = tracking_norms(self.model.module)
+        momenta = [norm.momentum for norm in norms]
+        with _buffers_kept(self.model.module):
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None
+            try:
+                for number in numbers:
+                    list(self._passes(point, batch, number))
+                return read_statistics(norms)
+            finally:
+                for norm, momentum in zip(norms, momenta, strict=True):
+                    norm.momentum = momentum
+
+    def _passes(self, point: int, batch: Batch, number: int) -> Iterator[Tensor]:
+        """The loss of each of the A minibatches over A, whose sum is the loss of step b; running statistics move."""
+        size, times = (batch, 1) if isinstance(batch, int) else batch
+        key = (self._seed, point, size, number) if times == 1 else (self._seed, point, size, number, times)
+        positions = self._data.draw(size * times, *key)
+        with seeded("gradients", *key, device=self._device):
+            for rows in positions.reshape(times, size):
+                yield self.objective.value(self.model, self._data.read(rows)) / times
 
 
 @contextmanager
 def _buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Put running statistics back after the block."""
+    """Put running statistics back after the block, and trainable weights that the forward pass caps or renormalises.
+
+    The copies take less memory than the optimizer's state, which is not there.
+    """
     before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    weights = [(p, p.detach().clone(), p._version, p.data_ptr()) for p in module.parameters() if p.requires_grad]
     yield
     with torch.no_grad():
         for buffer, kept in before:
             buffer.copy_(kept)
+        for parameter, kept, version, place in weights:
+            if (parameter._version, parameter.data_ptr()) != (version, place):
+                parameter.copy_(kept)
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

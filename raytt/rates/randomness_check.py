@@ -16,19 +16,21 @@ An unseeded random split inside ``data`` is of the second kind: every process wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from raytt.errors import InputError
+from raytt.rates.fresh_batches import sample_weights_of
 from raytt.rates.randomness import seeded
-from raytt.store.fingerprint import hash_batch
-from raytt.task.task import Inputs, Task
-from raytt.training.datasets import load_batch, open_dataset
-from raytt.training.model import prepare_for_training, weights_fingerprint
+from raytt.store.fingerprint import hash_nest
+from raytt.task.task import Task
+from raytt.training.datasets import open_dataset
+from raytt.training.first_pass import first_pass
+from raytt.training.model import PreparedModel, prepare_for_training, weights_fingerprint
+from raytt.training.objective import Objective
 
 CHECKED = 8
 """Items that are read."""
@@ -54,6 +56,9 @@ class TrainingFacts:
     """Whether outputs differ from one pass to the next."""
     batch_norms: int
     """Layers that normalise by the statistics of the minibatch."""
+    lowest_loss: float
+    """The lowest loss that was seen or is known to be possible: of the first minibatch, or of a sample with other
+    outputs (`raytt.training.loss_sign`)."""
     notes: tuple[str, ...]
     """What the user must be told, one sentence each."""
 
@@ -67,12 +72,16 @@ def training_facts(task: Task) -> TrainingFacts:
     with seeded("opening", 0):
         dataset = open_dataset(task.data, task)
     total = len(dataset)  # type: ignore[arg-type]
-    first, inputs = _read(task, dataset, 0)
+    sample_weights_of(task, total)
+    objective = Objective(task)
+    first, batch = _read(objective, dataset, 0)
     check_reopening(task)
-    random_items = _read(task, dataset, 1)[0] != first
+    random_items = _read(objective, dataset, 1)[0] != first
     model = prepare_for_training(task)
     weights, architecture = weights_fingerprint(model.module), str(model.module)
-    random_network = _passes_differ(model.module, model.forward, inputs)
+    with seeded("pass", 0):
+        passed = first_pass(model, objective, batch, task=task.name)
+    random_network = _passes_differ(model, objective, batch)
     norms = sum(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in model.module.modules())
     return TrainingFacts(
         weights=weights,
@@ -83,7 +92,13 @@ def training_facts(task: Task) -> TrainingFacts:
         random_items=random_items,
         random_network=random_network,
         batch_norms=norms,
-        notes=(*model.notes, *_notes(random_items=random_items, random_network=random_network, norms=norms)),
+        lowest_loss=min(passed.loss, objective.lowest(model, batch)),
+        notes=(
+            *getattr(dataset, "notes", ()),
+            *model.notes,
+            *passed.notes,
+            *_notes(random_items=random_items, random_network=random_network, norms=norms),
+        ),
     )
 
 
@@ -100,10 +115,11 @@ def check_reopening(task: Task) -> None:
 
 def _compare_openings(task: Task, source: Any, what: str) -> None:
     hashes = []
+    objective = Objective(task)
     for seed in (0, 1):
         with seeded("opening", seed):
             dataset = open_dataset(source, task)
-        hashes.append((len(dataset), _read(task, dataset, 0)[0]))  # type: ignore[arg-type]
+        hashes.append((len(dataset), _read(objective, dataset, 0)[0]))  # type: ignore[arg-type]
     if hashes[0] != hashes[1]:
         raise InputError(
             f"Task.{what} of {task.name!r} gives other samples each time it is opened, such as a random split without "
@@ -112,19 +128,20 @@ def _compare_openings(task: Task, source: Any, what: str) -> None:
         )
 
 
-def _read(task: Task, dataset: Any, seed: int) -> tuple[str, Inputs]:
+def _read(objective: Objective, dataset: Any, seed: int) -> tuple[str, Any]:
     with seeded("reading", seed):
-        inputs, targets = load_batch(task, dataset, range(min(CHECKED, len(dataset))))
-    return hash_batch(inputs, targets), inputs
+        batch = objective.read(dataset, range(min(CHECKED, len(dataset))))
+    return hash_nest(batch), batch
 
 
-def _passes_differ(module: nn.Module, forward: Any, inputs: Inputs) -> bool:
-    results: list[Tensor] = []
+def _passes_differ(model: PreparedModel, objective: Objective, batch: Any) -> bool:
+    results: list[float] = []
     for seed in (0, 1):
         with seeded("pass", seed), torch.no_grad():
             # Statistics of the minibatch are used either way; the running ones are not read.
-            results.append(forward(module, dict(inputs) if isinstance(inputs, Mapping) else inputs))
-    return not torch.equal(results[0], results[1])
+            results.append(float(objective.value(model, batch)))
+    # Written so that a loss that is not finite is no sign of chance.
+    return results[0] < results[1] or results[0] > results[1]
 
 
 def _notes(*, random_items: bool, random_network: bool, norms: int) -> list[str]:

@@ -8,9 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytt.errors import InputError
+from raytt.task.candidate import Candidate
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Batch = int | tuple[int, int]
+"""What the gradient of a step is the mean of: one minibatch of B samples, or (B, A): A minibatches of B."""
+
+
+def batch_of(candidate: Candidate) -> Batch:
+    """The column in which a candidate's rates stand."""
+    one = candidate.accumulation_steps == 1
+    return candidate.batch_size if one else (candidate.batch_size, candidate.accumulation_steps)
+
+
+def samples_of(batch: Batch) -> int:
+    """Samples of a step."""
+    return batch if isinstance(batch, int) else batch[0] * batch[1]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,6 +37,8 @@ class RatesHere:
     """n_B; None where none was given."""
     curvature: Floats | None
     """h_B; None where none was given."""
+    pull: Floats | None
+    """⟨ḡ, w⟩; None where none was given."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,9 +51,9 @@ class RateTable:
 
     times: Floats
     """τ_ref of the points, shape (P,), increasing."""
-    batch_sizes: tuple[int, ...]
-    """B of the columns."""
-    reference_batch_size: int
+    batch_sizes: tuple[Batch, ...]
+    """Of the columns."""
+    reference_batch_size: Batch
     """B_ref, one of them."""
     rates: Floats
     """v_B > 0, in any unit of its own at each point, shape (P, columns): only ratios count."""
@@ -45,10 +61,14 @@ class RateTable:
     """n_B > 0, loss per learning rate, shape (P, columns); None: no excess loss is taken into account."""
     curvatures: Floats | None = None
     """h_B, one over learning rate, shape (P, columns); None: excess loss to first order, at once."""
+    norms: Floats | None = None
+    """|g_b| of K minibatches, shape (P, columns, K); None: clipping is not taken into account."""
+    pulls: Floats | None = None
+    """⟨ḡ, w⟩, loss per learning rate and λ, shape (P, columns); None: weight decay is not taken into account."""
 
     def __post_init__(self) -> None:
         shape = (len(self.times), len(self.batch_sizes))
-        for name in ("rates", "noises", "curvatures"):
+        for name in ("rates", "noises", "curvatures", "pulls"):
             values = getattr(self, name)
             if values is not None and values.shape != shape:
                 raise ValueError(f"{name} of shape {values.shape} for {shape[0]} points and {shape[1]} batch sizes")
@@ -64,7 +84,7 @@ class RateTable:
                 f"Measure them there as well as at {self.batch_sizes}.",
             )
 
-    def column(self, batch_size: int) -> int:
+    def column(self, batch_size: Batch) -> int:
         """Number of a batch size's column."""
         if batch_size not in self.batch_sizes:
             raise InputError(
@@ -82,7 +102,13 @@ class RateTable:
             factor=np.exp(_blend(logs, lower, share, columns)),
             noise=None if self.noises is None else np.exp(_blend(np.log(self.noises), lower, share, columns)),
             curvature=None if self.curvatures is None else _blend(self.curvatures, lower, share, columns),
+            pull=None if self.pulls is None else _blend(self.pulls, lower, share, columns),
         )
+
+    def blend(self, values: Floats, places: Floats) -> Floats:
+        """Values given at the points for each of M candidates, shape ``(P, M)``, at the places of theirs; ``(M,)``."""
+        lower, share = self._between(places)
+        return _blend(values, lower, share, np.arange(len(places), dtype=np.int64))
 
     def _between(self, places: Floats) -> tuple[Ints, Floats]:
         """Number of the point before each place, and the share of the way to the next, in [0, 1]."""

@@ -23,14 +23,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raytt.errors import InputError
+from raytt.rates.evaluation import EvaluationLog, EvaluationPlan, Metrics
 from raytt.rates.fresh_batches import FreshBatches
 from raytt.rates.randomness import seeded
 from raytt.task.candidate import Candidate
-from raytt.task.losses import as_loss
-from raytt.task.minibatches import check_batch_size, iterate_minibatches
+from raytt.task.minibatches import check_batch_size
 from raytt.task.task import Task
-from raytt.training.loop import training_step
 from raytt.training.model import prepare_for_training
+from raytt.training.objective import Objective
+from raytt.training.steps import Steps
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +39,8 @@ RECENT = 0.25
 """Share of the steps so far over which the recent mean runs."""
 LEAST_RECENT = 4
 """Fewest steps of it."""
+GOAL_RATIO = 0.2
+"""ρ at the goal where losses may be negative: that at which reference runs stop unless a target says otherwise."""
 DIVERGED = 10.0
 """A minibatch loss above this times the first ones' mean ends the run."""
 
@@ -63,11 +66,15 @@ class TrainingLog:
     seed: int
     """Of minibatches, augmentation and dropout."""
     losses: Floats
-    """Loss of minibatch t before update t, as a trainer logs it, shape (T,)."""
+    """Mean loss of the minibatches of step t before update t, as a trainer logs it, shape (T,)."""
     times: Floats
     """τ_t after t = 0 … T updates, shape (T + 1,)."""
     points: tuple[Point, ...]
     """States kept, the first at step 0; none if none were asked for."""
+    evaluated: tuple[tuple[int, Metrics], ...]
+    """Updates done, and the quality in eval mode there, increasing; none if none were asked for."""
+    met: bool
+    """Whether the target of the evaluations was met."""
     diverged: bool
     """Whether a loss was not finite or above `DIVERGED` times the first ones."""
     slow: bool
@@ -92,9 +99,11 @@ def train_as_given(
     schedule_steps: int | None = None,
     stop_ratio: float | None = None,
     num_points: int = 0,
+    goal: float | None = None,
     slow_after: int | None = None,
     slow_ratio: float = 1.0,
     device: str | torch.device = "cpu",
+    evaluations: EvaluationPlan | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> TrainingLog:
     """Train in the user's own mode and log the loss of every minibatch.
@@ -108,9 +117,12 @@ def train_as_given(
         stop_ratio: ρ in (0, 1) at which to stop; None: all ``steps``.
         num_points: Points to keep beside the first, evenly spaced in ln ρ; needs ``stop_ratio``. If the run ends before
             ``stop_ratio``, its last state is one.
+        goal: The loss that is aimed at. Where it or the first losses are not positive, ρ is a ratio of distances to a
+            loss below it, at which ρ is 0, so that it is `GOAL_RATIO` at the goal.
         slow_after: Give up after so many steps if ρ is still above ``slow_ratio``; None: never.
         slow_ratio: See ``slow_after``.
         device: Where to train.
+        evaluations: When quality is evaluated in eval mode, beside the start, every point and the end; None: never.
         on_step: Called with each step and its minibatch loss.
 
     Raises:
@@ -121,11 +133,13 @@ def train_as_given(
             f"num_points is {num_points} with stop_ratio={stop_ratio!r}.", "Give a stop_ratio between 0 and 1."
         )
     begin = time.perf_counter()
-    loss = as_loss(task.loss)
-    data = FreshBatches(task, device=device)
-    check_batch_size(len(data), candidate.batch_size)
+    objective = Objective(task)
+    data = FreshBatches(task, objective, device=device)
+    check_batch_size(len(data), candidate.samples_per_step)
     model = prepare_for_training(task, device=device)
-    optimizer = candidate.optimizer.torch(model.trainable.values(), candidate.lr)
+    updates = Steps(model, objective, candidate, ema_decay=task.ema_decay)
+    quality = EvaluationLog(task, objective, evaluations, seed=seed, device=device)
+    quality.add(0, model)
     budget = steps if schedule_steps is None else schedule_steps
     nominal = candidate.learning_rates(budget)
     times = np.concatenate([[0.0], np.cumsum(candidate.effective_rates(budget))])
@@ -134,39 +148,54 @@ def train_as_given(
     losses: list[float] = []
     diverged = slow = False
     ratio = 1.0
-    for step, rows in enumerate(iterate_minibatches(len(data), candidate.batch_size, seed, stop=steps)):
-        for group in optimizer.param_groups:
-            group["lr"] = float(nominal[step])
+    for step, rows in enumerate(data.steps(candidate, seed, stop=steps)):
         with seeded("training", seed, step, device=device):
-            inputs, targets = data.read(rows)
-            value = training_step(model, optimizer, loss, inputs, targets, max_grad_norm=candidate.max_grad_norm)
+            value = updates.take(float(nominal[step]), data.read, rows)
         losses.append(value)
         if on_step is not None:
             on_step(step, value)
         first = float(np.mean(losses[:LEAST_RECENT]))
-        if not value <= DIVERGED * first:
+        origin = _origin(first, goal)
+        if not value - origin <= DIVERGED * (first - origin):
             diverged, ratio = True, float("inf")
             break
-        ratio = _recent_mean(losses) / first
-        passed = [level for level in levels if ratio <= level]
+        ratio = (_recent_mean(losses) - origin) / (first - origin)
+        done = step + 1
+        if quality.is_due(done):
+            quality.add(done, updates.averaged() or model)
         stop = stop_ratio is not None and len(losses) > LEAST_RECENT and ratio <= stop_ratio
-        if passed or (num_points and (stop or step + 1 == steps)):
+        stop |= quality.reached
+        passed = [level for level in levels if ratio <= level]
+        if passed or (num_points and (stop or done == steps)):
             levels = [level for level in levels if ratio > level]
-            points.append(Point(step=step + 1, time=float(times[step + 1]), state=state_of(model.module)))
+            points.append(Point(step=done, time=float(times[done]), state=state_of(model.module)))
+            quality.add(done, updates.averaged() or model)
         slow = slow_after is not None and len(losses) >= slow_after and ratio > slow_ratio
         if stop or slow:
             break
+    if not diverged:
+        quality.add(len(losses), updates.averaged() or model)
     return TrainingLog(
         candidate=candidate,
         seed=seed,
         losses=np.asarray(losses),
         times=times[: len(losses) + 1],
         points=tuple(points),
+        evaluated=quality.records,
+        met=quality.reached,
         diverged=diverged,
         slow=slow,
         last_ratio=ratio,
         seconds=time.perf_counter() - begin,
     )
+
+
+def _origin(first: float, goal: float | None) -> float:
+    """The loss at which ρ is 0: 0, unless the first losses or the goal are not positive."""
+    if first > 0.0 and (goal is None or goal > 0.0):
+        return 0.0
+    aim = first - max(1.0, abs(first)) if goal is None or goal >= first else goal
+    return aim - GOAL_RATIO / (1.0 - GOAL_RATIO) * (first - aim)
 
 
 def _recent_mean(losses: Sequence[float]) -> float:

@@ -20,6 +20,7 @@ variance*).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,12 @@ class Signal:
     """Standard error of n̂; NaN for a single block."""
     minibatches: int
     """K."""
+    norms: tuple[float, ...] = ()
+    """|g_b|, K numbers; none where they were not kept."""
+    pull: float = 0.0
+    """⟨ḡ, w⟩ over the weights that decay: what weight decay adds to the rate, per λ."""
+    loss: float = math.nan
+    """Mean loss of the minibatches; NaN where it was not kept."""
 
 
 def block_products(blocks: Sequence[GradientBlock], scale: Tensor | None = None) -> Products:

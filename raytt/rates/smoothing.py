@@ -23,6 +23,8 @@ WINDOW = 0.3
 """Half-width of the kernel, as a share of the steps done."""
 LEAST_WINDOW = 5.0
 """Least half-width, steps."""
+SCALE_FREE = 2 * round(LEAST_WINDOW / WINDOW)
+"""Twice the step from which on the width is `WINDOW` · t."""
 
 
 def smoothed(losses: Floats) -> Floats:
@@ -34,18 +36,44 @@ def smoothed(losses: Floats) -> Floats:
     end = int(bad[0]) if len(bad) else len(losses)
     curve = np.full(len(losses), np.inf)
     for t in range(end):
-        width = max(LEAST_WINDOW, WINDOW * t)
-        first, last = max(0, int(np.ceil(t - width))), min(end, int(np.floor(t + width)) + 1)
-        offset = np.arange(first, last) - float(t)
-        weight = (1.0 - np.abs(offset / width) ** 3) ** 3
-        values = losses[first:last]
-        total, lever, spread = weight.sum(), weight @ offset, weight @ offset**2
-        determinant = total * spread - lever**2
-        if determinant > 1e-12 * total * spread:
-            curve[t] = (spread * (weight @ values) - lever * (weight @ (offset * values))) / determinant
-        else:
-            curve[t] = (weight @ values) / total
+        first, weights = _weights(t, end)
+        curve[t] = weights @ losses[first : first + len(weights)]
     return curve
+
+
+def as_smoothed(curves: Floats) -> Floats:
+    """Expected losses as the smoothing would show them, shape ``(M, T)`` both.
+
+    A fit over `LEAST_WINDOW` steps either way lifts a curve that falls within a few steps. From `SCALE_FREE` on, the
+    window is a share of the steps done, and what it lifts a power law of t by is below a per cent.
+    """
+    found = curves.copy()
+    end = curves.shape[1]
+    for t in range(min(end, SCALE_FREE)):
+        first, weights = _weights(t, end)
+        found[:, t] = curves[:, first : first + len(weights)] @ weights
+    return found
+
+
+def sharpened(curve: Floats) -> Floats:
+    """A smoothed curve less what smoothing lifted it by, to first order: 2 s − S s, shape ``(T,)`` both.
+
+    `as_smoothed` of it is the curve itself to second order.
+    """
+    return np.asarray(2.0 * curve - as_smoothed(curve[None])[0])
+
+
+def _weights(t: int, end: int) -> tuple[int, Floats]:
+    """The first step that the fit at ``t`` takes in, and its weights from there on; they sum to 1."""
+    width = max(LEAST_WINDOW, WINDOW * t)
+    first, last = max(0, int(np.ceil(t - width))), min(end, int(np.floor(t + width)) + 1)
+    offset = np.arange(first, last) - float(t)
+    weight = (1.0 - np.abs(offset / width) ** 3) ** 3
+    total, lever, spread = weight.sum(), weight @ offset, weight @ offset**2
+    determinant = total * spread - lever**2
+    if determinant > 1e-12 * total * spread:
+        return first, weight * (spread - lever * offset) / determinant
+    return first, weight / total
 
 
 def first_crossing(steps: Floats, curve: Floats, level: float) -> float:

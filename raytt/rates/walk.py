@@ -8,7 +8,8 @@ the path; L(τ_ref) its smoothed loss; v_B(τ_ref), n_B(τ_ref) descent rate and
 
     Δτ_ref = η^eff_t v_B/v_{B_ref}        at its present place:
 
-learning-rate time, times a batch-size factor that is measured.
+learning-rate time, times a batch-size factor that is measured, times what clipping leaves of it
+(`raytt.rates.clipping`), less what weight decay takes (`raytt.rates.decay`).
 
 *Noise.* Minibatch noise keeps weights at a distance from the path, where the loss is higher by E (`raytt.rates.excess`,
 which needs no more than n_B and h_B). The reference's own is part of L, so that a candidate's predicted loss is
@@ -17,7 +18,8 @@ which needs no more than n_B and h_B). The reference's own is part of L, so that
 
 This, not a lower rate, is what high learning rates and small batches cost: of each step's fall η v the second order
 takes ½ η² c, but at the reference's weights v holds the pull back to the path, of the same size. A target below the
-excess is not reached before a schedule lowers the learning rate: the noise floor.
+excess is not reached before a schedule lowers the learning rate: the noise floor. Past the reference's end n falls in
+proportion to the loss; were it to stay, every fast candidate would have a floor there.
 
 Between the points at which rates were measured, ln(v_B/v_{B_ref}), ln n_B and h_B are linear in τ_ref; before the first
 and after the last they stay. Past the reference's end its loss goes on as a power law of τ_ref, with the exponent of
@@ -33,8 +35,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytt.errors import InputError
+from raytt.rates.clipping import kept_by_clipping
+from raytt.rates.decay import plain_decay, slope, slowed
 from raytt.rates.excess import relaxed, stationary_excess
-from raytt.rates.rate_table import RateTable
+from raytt.rates.rate_table import RateTable, batch_of
 from raytt.rates.smoothing import first_crossings
 from raytt.task.candidate import Candidate
 
@@ -54,12 +58,15 @@ class ReferencePath:
     times: Floats
     """τ_ref after 0 … T − 1 steps, shape (T,), increasing from 0."""
     losses: Floats
-    """Smoothed loss there, shape (T,), positive."""
+    """Smoothed loss there, shape (T,)."""
 
     def exponent(self) -> float:
-        """The a ≥ 0 of L ∝ τ^−a at the end."""
+        """The a ≥ 0 of L ∝ τ^−a at the end; 0 where the loss is not positive."""
         tail = self.times > self.times[-1] * np.exp(-TAIL)
         if tail.sum() < 2:
+            return 0.0
+        if not self.losses[tail].min() > 0.0:
+            # A loss that becomes negative follows no power law towards zero: past the end it is taken to stay.
             return 0.0
         slope = np.polyfit(np.log(self.times[tail]), np.log(self.losses[tail]), 1)[0]
         return max(0.0, -float(slope))
@@ -70,6 +77,22 @@ class ReferencePath:
         beyond = np.maximum(times / self.times[-1], 1.0)
         return np.asarray(inside * beyond ** -self.exponent())
 
+    def fall_beyond(self, times: Floats) -> Floats:
+        """L(τ) over the last loss past the end, 1 before; any shape."""
+        return np.asarray(np.maximum(times / self.times[-1], 1.0) ** -self.exponent())
+
+    def places(self, losses: Floats, walked: Floats) -> Floats:
+        """τ at which the reference itself had these losses; any shape.
+
+        Args:
+            losses: Predicted losses.
+            walked: τ_ref of those who have them, taken where a loss is below the reference's last one.
+        """
+        falling = np.minimum.accumulate(self.losses)
+        found = np.interp(losses, falling[::-1], self.times[::-1])
+        beyond = losses < falling[-1]
+        return np.where(beyond, np.maximum(walked, self.times[-1]), found)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Walk:
@@ -79,6 +102,8 @@ class Walk:
     """τ_ref, shape (M, T + 1)."""
     losses: Floats
     """Predicted loss, shape (M, T + 1)."""
+    excess: Floats
+    """E_t, what of it is the work of noise, shape (M, T + 1)."""
     over_limit: Flags
     """Whether a candidate's learning rate exceeded what the mean curvature allows, shape (M,): its noise then has no
     stationary size, and the prediction is none."""
@@ -97,7 +122,14 @@ class Walk:
         return found, at > self.end
 
 
-def walk(path: ReferencePath, table: RateTable, candidates: Sequence[Candidate], budgets: Sequence[int]) -> Walk:
+def walk(
+    path: ReferencePath,
+    table: RateTable,
+    candidates: Sequence[Candidate],
+    budgets: Sequence[int],
+    *,
+    paces: Floats | None = None,
+) -> Walk:
     """Walk all candidates at once.
 
     Args:
@@ -105,6 +137,7 @@ def walk(path: ReferencePath, table: RateTable, candidates: Sequence[Candidate],
         table: Descent rates on it, for every candidate's batch size.
         candidates: M of the optimizer whose rates the table holds.
         budgets: Steps of each, which are the length of its schedule.
+        paces: What each candidate's progress is multiplied with, shape (M,); None: 1. Its noise stays as it is.
 
     Raises:
         InputError: If there are no candidates or no rates for a batch size.
@@ -115,24 +148,32 @@ def walk(path: ReferencePath, table: RateTable, candidates: Sequence[Candidate],
     nominal, moves = np.zeros((2, len(candidates), total))
     for m, (candidate, budget) in enumerate(zip(candidates, budgets, strict=True)):
         nominal[m, :budget], moves[m, :budget] = candidate.learning_rates(budget), candidate.effective_rates(budget)
-    columns = np.asarray([table.column(c.batch_size) for c in candidates], dtype=np.int64)
+    columns = np.asarray([table.column(batch_of(c)) for c in candidates], dtype=np.int64)
     heavy = np.asarray([_momentum(c) for c in candidates])
     reference_excess = _reference_excess(path, table)
+    kept, quieter = kept_by_clipping(table, candidates)
+    decays = np.asarray([plain_decay(c) for c in candidates]) - plain_decay(path.candidate)
     places, excess = np.zeros((2, len(candidates), total + 1))
     over_limit = np.zeros(len(candidates), dtype=bool)
+    speeds = np.ones(len(candidates)) if paces is None else paces
     for t in range(total):
         here = table.at(places[:, t], columns)
-        places[:, t + 1] = places[:, t] + moves[:, t] * here.factor
+        progress = here.factor * table.blend(kept, places[:, t])
+        if here.pull is not None and decays.any():
+            progress = slowed(progress, decays * here.pull / slope(path.loss, path.times, places[:, t]))
+        places[:, t + 1] = places[:, t] + moves[:, t] * progress * speeds
         excess[:, t + 1] = excess[:, t]
         if here.noise is None:
             continue
         going = moves[:, t] > 0.0
-        target, over = stationary_excess(here.noise, here.curvature, nominal[:, t], moves[:, t], heavy)
+        # Past the end noise goes on falling as the loss does: where all is learnt no gradient is left.
+        noise = here.noise * table.blend(quieter, places[:, t]) * path.fall_beyond(places[:, t])
+        target, over = stationary_excess(noise, here.curvature, nominal[:, t], moves[:, t], heavy)
         over_limit |= over & going
         moved = relaxed(excess[:, t], target, here.curvature, moves[:, t])
         excess[going, t + 1] = moved[going]
     losses = path.loss(places) + excess - np.interp(places, path.times, reference_excess)
-    return Walk(places=places, losses=losses, over_limit=over_limit, end=float(path.times[-1]))
+    return Walk(places=places, losses=losses, excess=excess, over_limit=over_limit, end=float(path.times[-1]))
 
 
 def _momentum(candidate: Candidate) -> float:

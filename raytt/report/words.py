@@ -105,6 +105,7 @@ def _aspects(candidate: Candidate) -> dict[str, str]:
         "optimizer": c.optimizer.name,
         "lr": f"lr {c.lr:.3g}",
         "batch_size": f"batch {c.batch_size}",
+        "accumulation_steps": f"accumulate {c.accumulation_steps}" if c.accumulation_steps > 1 else "",
         **c.optimizer.describe(),
         "max_grad_norm": f"clip {c.max_grad_norm:.3g}" if c.max_grad_norm is not None else "",
         "schedule": c.schedule.describe(),

@@ -172,6 +172,7 @@ def _plan(entry: Entry, machine: Machine) -> TrainingPlan | None:
     forecast, time = entry.forecast, machine.step_times.get(entry.candidate.batch_size)
     if forecast.steps is None or time is None:
         return None
+    time = time.repeated(entry.candidate.accumulation_steps)
     found = quote(
         forecast.steps,
         seconds_per_step=time.seconds,

@@ -90,7 +90,8 @@ def rank_candidates(
         candidates: M configurations.
         forecasts: One each.
         budgets: Steps each may take.
-        step_times: Seconds per step by batch size; one for every batch size among the candidates.
+        step_times: Seconds per step by batch size; one for every batch size among the candidates. A step that
+            accumulates gradients takes A times as long.
         num_samples_full: N_full, for epochs.
         usd_per_hour: Price of the training machine.
     """
@@ -109,12 +110,12 @@ def _entry(
     num_samples_full: int,
     usd_per_hour: float | None,
 ) -> Entry:
-    steps = forecast.steps
+    steps, times = forecast.steps, candidate.accumulation_steps
     priced = steps is not None and quote(
         steps,
-        seconds_per_step=step_time.seconds,
+        seconds_per_step=times * step_time.seconds,
         steps_interval=(forecast.low, forecast.high),
-        seconds_per_step_interval=(step_time.low, step_time.high),
+        seconds_per_step_interval=(times * step_time.low, times * step_time.high),
         usd_per_hour=usd_per_hour,
     )
     return Entry(
@@ -122,8 +123,8 @@ def _entry(
         candidate=candidate,
         forecast=forecast,
         budget=budget,
-        budget_seconds=budget * step_time.seconds,
-        epochs=None if steps is None else steps * candidate.batch_size / num_samples_full,
+        budget_seconds=budget * times * step_time.seconds,
+        epochs=None if steps is None else steps * candidate.samples_per_step / num_samples_full,
         quote=priced or None,
     )
 

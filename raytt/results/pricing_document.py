@@ -77,10 +77,11 @@ def decision_to_json(decision: Decision) -> dict[str, Any]:
 
 def _plan(plan: TrainingPlan, terms: Terms) -> dict[str, Any]:
     machine = plan.machine
-    time = machine.step_times[plan.entry.candidate.batch_size]
+    candidate = plan.entry.candidate
+    time = machine.step_times[candidate.batch_size].repeated(candidate.accumulation_steps)
     return {
         "rank": plan.entry.rank,
-        "config": plan.entry.candidate.config(),
+        "config": candidate.config(),
         "status": plan.entry.forecast.status.value,
         "machine": machine.name,
         "gpus": machine.gpus,

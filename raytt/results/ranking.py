@@ -50,6 +50,8 @@ class Provenance:
     """P, simulated sample paths per candidate."""
     initial_loss: float | None = None
     """Mean training loss at the pre-trained weights."""
+    initial_val_loss: float | None = None
+    """Mean validation loss there."""
     stability_limit: float | None = None
     """Learning rate at which plain SGD on all samples becomes unstable at the pre-trained weights."""
     usd_per_hour: float | None = None
@@ -60,6 +62,10 @@ class Provenance:
     """Seconds per training step by batch size."""
     step_source: str | None = None
     """How the step times were obtained."""
+
+    def start_of(self, target: Target) -> float | None:
+        """The initial value of the loss that a target is on; None where it is not known."""
+        return self.initial_val_loss if target.needs_validation else self.initial_loss
 
 
 @dataclass(frozen=True, kw_only=True)

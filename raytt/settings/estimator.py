@@ -39,6 +39,10 @@ class EstimatorSettings(Settings):
     training-free method."""
     minibatches: Annotated[int, Rule(at_least=2)] = 16
     """With mode='train': minibatches per descent rate, for each saved state of the reference run and batch size."""
+    pilots: Annotated[int | None, Rule(at_least=0)] = None
+    """With mode='train': candidates trained for real to the target, chosen where the ranking is in doubt; predictions
+    of the others learn from them. Default: up to 4, as long as the first choice is in doubt, for at most a twentieth of
+    what training all candidates takes; 0: none."""
     num_paths: Annotated[int, Rule(at_least=1)] = 4
     """Simulated runs per candidate."""
     screen: bool = True

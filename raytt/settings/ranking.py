@@ -7,9 +7,6 @@ from typing import Annotated
 
 from raytt.settings.declaration import Rule, Settings
 
-DEFAULT_TARGET = 0.1
-"""Fraction of the initial training loss to reach, where neither the call nor the task names a target."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RankingSettings(Settings):

@@ -22,8 +22,8 @@ from raytt.task.schedules import SCHEDULES, Schedule
 class Candidate:
     """One configuration: optimizer, schedule, batch size and budget, validated when built.
 
-    Step t = 0, 1, … takes the gradient g of the batch's mean loss, scaled down to ``max_grad_norm``, and makes the
-    optimizer's update with learning rate η_t = lr · factor(t), as torch does.
+    Step t = 0, 1, … takes the gradient g of the mean loss of its A minibatches of B samples, scaled down to
+    ``max_grad_norm``, and makes the optimizer's update with learning rate η_t = lr · factor(t), as torch does.
 
     The optimizer and the schedule are objects with their own hyperparameters, or names, whose hyperparameters are then
     given flat: ``Candidate(lr=0.1, optimizer=Sgd(momentum=0.9))`` is ``Candidate(lr=0.1, momentum=0.9)``. Beside an
@@ -38,7 +38,10 @@ class Candidate:
     lr: float
     """Peak learning rate η > 0."""
     batch_size: int
-    """B, samples per step."""
+    """B, samples per minibatch."""
+    accumulation_steps: int
+    """A, minibatches whose mean loss makes one step (gradient accumulation): steps, warm-up and budgets count updates.
+    """
     max_grad_norm: float | None
     """Norm over all trainable weights to which a longer gradient is scaled down (torch's clip_grad_norm_); None: no
     clipping."""
@@ -60,6 +63,7 @@ class Candidate:
         lr: float,
         optimizer: str | Optimizer = "sgd",
         batch_size: int = 32,
+        accumulation_steps: int = 1,
         max_grad_norm: float | None = None,
         schedule: str | Schedule = "constant",
         warmup_steps: int = 0,
@@ -68,11 +72,12 @@ class Candidate:
         max_steps: int | None = None,
         **own: Any,
     ) -> None:
-        _check_known(own)
+        check_known(own)
         checked: dict[str, Any] = {
             "optimizer": _optimizer(optimizer, own),
             "lr": within("lr", lr, 0.0, math.inf, open_low=True),
             "batch_size": whole("batch_size", batch_size, 1),
+            "accumulation_steps": whole("accumulation_steps", accumulation_steps, 1),
             "max_grad_norm": _positive("max_grad_norm", max_grad_norm),
             "schedule": _schedule(schedule, own),
             "warmup_steps": whole("warmup_steps", warmup_steps, 0),
@@ -86,6 +91,11 @@ class Candidate:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         self.schedule.check(self.lr)
+        if self.schedule.counts_epochs and self.max_epochs is None:
+            raise InputError(
+                f"The schedule {self.schedule.describe()!r} counts epochs, but the configuration has no max_epochs.",
+                "Give max_epochs as its budget, or count in steps (step_size).",
+            )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Candidate:
@@ -94,7 +104,7 @@ class Candidate:
         Hyperparameters of other optimizers and schedules than the one it names are ignored, so that a search space over
         several can be flat.
         """
-        _check_known(config)
+        check_known(config)
         if "lr" not in config:
             raise InputError(
                 f"The configuration {dict(config)!r} has no 'lr'.", "Add a learning rate to the search space."
@@ -119,6 +129,7 @@ class Candidate:
             **_own(self.optimizer),
             "max_grad_norm": self.max_grad_norm,
             "batch_size": self.batch_size,
+            "accumulation_steps": self.accumulation_steps,
             "schedule": self.schedule.name,
             "warmup_steps": self.warmup_steps,
             **_own(self.schedule),
@@ -134,7 +145,7 @@ class Candidate:
         number stands there, the others at the end. It holds the candidate's own fields only, and those of `_LATER` only
         where they are set, so that what is made from it stays the same when raytt gets another optimizer or schedule.
         """
-        flat = {name: value for name, value in self.flat().items() if value is not None or name not in _LATER}
+        flat = {name: value for name, value in self.flat().items() if value != _LATER.get(name, ...)}
         further: dict[str, Any] = {}
         for name, value in flat.items():
             if isinstance(value, tuple):
@@ -142,13 +153,29 @@ class Candidate:
                 further |= {f"{name}_{place}": v for place, v in enumerate(value[1:], start=2)}
         return tuple((name, *_orderable(value)) for name, value in (flat | further).items())
 
-    def budget(self, *, num_samples: int, default_epochs: float) -> int:
-        """Steps this candidate may take on ``num_samples`` = N_full training samples (at least 1)."""
+    @property
+    def samples_per_step(self) -> int:
+        """B·A, the samples of one step."""
+        return self.batch_size * self.accumulation_steps
+
+    def budget(self, *, num_samples: int, default_epochs: float, last_batch: str = "straddle") -> int:
+        """Steps this candidate may take on ``num_samples`` = N_full training samples (at least 1).
+
+        Args:
+            num_samples: N_full.
+            default_epochs: Where it has no budget of its own.
+            last_batch: How epochs end, see `raytt.task.minibatches.iterate_steps`: 'drop' leaves ⌊N/B⌋ minibatches in
+                an epoch, 'keep' ⌈N/B⌉.
+        """
         if self.max_steps is not None:
             return self.max_steps
         epochs = self.max_epochs if self.max_epochs is not None else default_epochs
+        if last_batch != "straddle":
+            whole, rest = divmod(num_samples, self.batch_size)
+            minibatches = whole + (1 if rest and last_batch == "keep" else 0)
+            return max(1, math.ceil(round(epochs * minibatches, 6) / self.accumulation_steps))
         # Rounded so that 0.1 epochs of 3,000 samples are 300 samples, not 300.00000000000006.
-        return max(1, math.ceil(round(epochs * num_samples, 6) / self.batch_size))
+        return max(1, math.ceil(round(epochs * num_samples, 6) / self.samples_per_step))
 
     def warmup(self, steps: int) -> int:
         """W, steps of warm-up of a budget of ``steps``; may exceed the budget."""
@@ -167,7 +194,8 @@ class Candidate:
         t = np.arange(steps, dtype=np.float64)
         factors = (t + 1.0) / (warm + 1.0)
         if steps > warm:
-            factors[warm:] = self.schedule.after_warmup(t[warm:] - warm, steps - warm, self.lr)
+            schedule = self.schedule.in_steps(steps / self.max_epochs) if self.max_epochs else self.schedule
+            factors[warm:] = schedule.after_warmup(t[warm:] - warm, steps - warm, self.lr)
         return factors
 
     def learning_rates(self, steps: int) -> NDArray[np.float64]:
@@ -194,8 +222,8 @@ class Candidate:
 def hyperparameters() -> tuple[str, ...]:
     """The names of all hyperparameters that some candidate has, in canonical order."""
     return (
-        *("optimizer", "lr", *_names(OPTIMIZERS), "max_grad_norm", "batch_size", "schedule", "warmup_steps"),
-        *(*_names(SCHEDULES), "max_epochs", "max_steps", "warmup_ratio"),
+        *("optimizer", "lr", *_names(OPTIMIZERS), "max_grad_norm", "batch_size", "accumulation_steps", "schedule"),
+        *("warmup_steps", *_names(SCHEDULES), "max_epochs", "max_steps", "warmup_ratio"),
     )
 
 
@@ -213,8 +241,24 @@ def takes_several(name: str) -> bool:
 
 
 _DEFAULTS = {name: p.default for name, p in inspect.signature(Candidate.__init__).parameters.items()}
-_LATER = ("warmup_ratio",)
-"""Fields of all candidates that came after the first release."""
+_LATER: dict[str, Any] = {"warmup_ratio": None, "accumulation_steps": 1, "step_epochs": None}
+"""Fields that came after the first release, with the value that stands for what was before."""
+
+
+ELSEWHERE = {
+    "learning_rate": "lr",
+    "per_device_train_batch_size": "batch_size",
+    "gradient_accumulation_steps": "accumulation_steps",
+    "num_train_epochs": "max_epochs",
+    "epochs": "max_epochs",
+    "lr_scheduler_type": "schedule",
+    "scheduler": "schedule",
+    "optim": "optimizer",
+    "wd": "weight_decay",
+    "clip_grad": "max_grad_norm",
+    "gradient_clip_val": "max_grad_norm",
+}
+"""What hyperparameters are called in other libraries, and here."""
 
 
 def _names(kinds: Any) -> tuple[str, ...]:
@@ -225,15 +269,20 @@ def _own(part: Optimizer | Schedule) -> dict[str, Any]:
     return {f.name: getattr(part, f.name) for f in fields(part)}
 
 
-def _check_known(config: Mapping[str, Any]) -> None:
+def check_known(config: Mapping[str, Any], place: str | None = None) -> None:
+    """Raise `InputError` with the nearest known name if a key is no hyperparameter.
+
+    Args:
+        config: Flat.
+        place: Where it stands, for the message; None shows the configuration.
+    """
     known = hyperparameters()
     for key in config:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
+            near = [ELSEWHERE[key]] if key in ELSEWHERE else difflib.get_close_matches(str(key), known, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
-            raise InputError(
-                f"Unknown hyperparameter {key!r} in {dict(config)!r}.", f"{hint}Known: {', '.join(known)}."
-            )
+            shown = place or f"in {dict(config)!r}"
+            raise InputError(f"Unknown hyperparameter {key!r} {shown}.", f"{hint}Known: {', '.join(known)}.")
 
 
 def _optimizer(given: str | Optimizer, flat: Mapping[str, Any]) -> Optimizer:

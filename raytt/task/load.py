@@ -27,17 +27,18 @@ class LoadedTask:
     task: Task
     """What is trained."""
     search_space: Any
-    """Ray Tune's domains, or a list of configurations."""
+    """Ray Tune's domains, or a list of configurations; None where the module has none and needs none."""
     target: Target | None
     """When training counts as done; None if the module does not say."""
 
 
-def load_task(spec: str) -> LoadedTask:
+def load_task(spec: str, *, needs_space: bool = True) -> LoadedTask:
     """The task that a specification names.
 
     Args:
         spec: The path of a Python file, or a dotted module; ``::NAME`` after it names the task's attribute where that
             is not ``task``. The module also holds ``search_space``, and ``target`` if wanted.
+        needs_space: Whether a module without ``search_space`` is refused; else its search space is None.
 
     Raises:
         InputError: If there is no such file or module, importing it fails, or something is missing in it.
@@ -52,11 +53,12 @@ def load_task(spec: str) -> LoadedTask:
             f"Write: {attribute or 'task'} = raytt.Task(name=…, model=…, data=…).",
         )
     target = getattr(module, "target", None)
+    space = getattr(module, "search_space", None)
+    if needs_space:
+        space = _get(module, place, "search_space", "a dictionary of Ray Tune domains or a list of configurations")
     return LoadedTask(
         task=task,
-        search_space=_get(
-            module, place, "search_space", "a dictionary of Ray Tune domains or a list of configurations"
-        ),
+        search_space=space,
         target=None if target is None else Target.parse(target),
     )
 

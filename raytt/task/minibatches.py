@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,5 +79,70 @@ def iterate_minibatches(
         step += 1
 
 
-def _epoch(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return permutation(num_samples, "raytt minibatches", seed, epoch)
+def iterate_steps(
+    num_samples: int,
+    batch_size: int,
+    seed: int,
+    *,
+    accumulation_steps: int = 1,
+    last_batch: str = "straddle",
+    weights: NDArray[np.float64] | None = None,
+    stop: int | None = None,
+) -> Iterator[list[NDArray[np.int64]]]:
+    """The A minibatches of each step, as a data loader gives them; without end unless ``stop`` is given.
+
+    With the defaults the rows of `minibatches`, cut in A parts.
+
+    Args:
+        num_samples: N.
+        batch_size: B.
+        seed: Of all draws.
+        accumulation_steps: A. The minibatches of a step follow one another, over the end of an epoch if need be.
+        last_batch: What becomes of the N mod B samples at the end of an epoch: 'straddle' (the next epoch fills the
+            minibatch up), 'drop' (left out, as with ``drop_last=True``) or 'keep' (a minibatch of their own, as with
+            ``drop_last=False``).
+        weights: Of the samples; an epoch is then N draws with replacement (``WeightedRandomSampler``).
+        stop: Steps.
+
+    Raises:
+        InputError: If A·B is not in 1…N.
+    """
+    check_batch_size(num_samples, batch_size * accumulation_steps)
+    loader = _minibatches_by_epoch(num_samples, batch_size, seed, last_batch, weights)
+    step = 0
+    while stop is None or step < stop:
+        yield [next(loader) for _ in range(accumulation_steps)]
+        step += 1
+
+
+def _minibatches_by_epoch(
+    num_samples: int, batch_size: int, seed: int, last_batch: str, weights: NDArray[np.float64] | None
+) -> Iterator[NDArray[np.int64]]:
+    rest = np.empty(0, dtype=np.int64)
+    for epoch in count():
+        order = np.concatenate([rest, _epoch(num_samples, seed, epoch, weights)])
+        whole = len(order) - len(order) % batch_size
+        yield from order[:whole].reshape(-1, batch_size)
+        rest = order[whole:]
+        if last_batch != "straddle":
+            if last_batch == "keep" and len(rest):
+                yield rest
+            rest = rest[:0]
+
+
+def weighted_positions(weights: NDArray[np.float64], number: int, *key: int | str) -> NDArray[np.int64]:
+    """Positions drawn with replacement in proportion to ``weights``, a function of ``key`` alone; shape ``(number,)``.
+
+    Inverse transform of raw 64-bit words, see `permutation`.
+    """
+    digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=16).digest()
+    words = np.random.PCG64(int.from_bytes(digest, "little")).random_raw(number)
+    # 53 bits, so that no uniform number is rounded up to 1.
+    uniform = (words >> np.uint64(11)) * 2.0**-53
+    ends = np.cumsum(weights)
+    return np.asarray(np.searchsorted(ends, uniform * ends[-1], side="right"), dtype=np.int64)
+
+
+def _epoch(num_samples: int, seed: int, epoch: int, weights: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    key = ("raytt minibatches", seed, epoch)
+    return permutation(num_samples, *key) if weights is None else weighted_positions(weights, num_samples, *key)

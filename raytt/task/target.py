@@ -45,7 +45,7 @@ class TargetKind:
     curve: CurveName
     """The curve that is looked at."""
     relative: bool = False
-    """Whether the level is a share of the initial training loss, and not a value of the curve itself."""
+    """Whether the level is a share of the curve's own initial value."""
     settles: bool = False
     """Whether the target is met where the curve stops falling, a property of a whole curve, and not at a level."""
     level: Callable[[float], float] = _as_given
@@ -71,9 +71,10 @@ class TargetKind:
 KINDS: Registry[TargetKind] = Registry("target")
 """All kinds by name."""
 KINDS.register("loss_ratio", TargetKind(curve="train_loss", relative=True))
-KINDS.register("loss", TargetKind(curve="train_loss"))
+KINDS.register("loss", TargetKind(curve="train_loss", lowest=-math.inf))
 KINDS.register("accuracy", TargetKind(curve="train_accuracy"))
-KINDS.register("val_loss", TargetKind(curve="val_loss"))
+KINDS.register("val_loss", TargetKind(curve="val_loss", lowest=-math.inf))
+KINDS.register("val_loss_ratio", TargetKind(curve="val_loss", relative=True))
 KINDS.register("val_accuracy", TargetKind(curve="val_accuracy"))
 KINDS.register("plateau", TargetKind(curve="train_loss", settles=True))
 
@@ -86,9 +87,10 @@ class Target:
     kind            reached at the first step where                                        value
     ==============  =====================================================================  ==============
     loss_ratio      mean training loss ≤ value × mean training loss at step 0              (0, 1)
-    loss            mean training loss ≤ value                                             > 0
+    loss            mean training loss ≤ value                                             any number
     accuracy        training accuracy ≥ value                                              (0, 1]
-    val_loss        mean validation loss ≤ value                                           > 0
+    val_loss        mean validation loss ≤ value                                           any number
+    val_loss_ratio  mean validation loss ≤ value × mean validation loss at step 0          (0, 1)
     val_accuracy    validation accuracy ≥ value                                            (0, 1]
     plateau         the training loss fell by less than value × itself over ``patience``   (0, 1)
                     epochs
@@ -153,7 +155,7 @@ class Target:
 
     @property
     def relative(self) -> bool:
-        """Whether the value is a share of the initial training loss."""
+        """Whether the value is a share of its curve's initial value."""
         return KINDS.get(self.kind).relative
 
     @property
@@ -168,7 +170,7 @@ class Target:
         return kind.level(self.value) if kind.relative and kind.curve == "train_loss" else None
 
     def level(self, initial_loss: float | Floats) -> float | Floats:
-        """The value of its curve at which it is met, given the initial training loss; not for plateaus."""
+        """The value of its curve at which it is met, given the curve's initial value; not for plateaus."""
         level = KINDS.get(self.kind).level(self.value)
         return level * initial_loss if self.relative else level
 
@@ -212,11 +214,12 @@ class Target:
     ) -> Floats:
         """How far the target is away, ≤ 0 where it is met; not for plateaus.
 
-        ln(loss / level) for losses; level − accuracy for accuracies, less `ROUNDING`.
+        ln(loss / level) for losses, loss − level where the level is not positive; level − accuracy for accuracies, less
+        `ROUNDING`.
 
         Args:
             train_loss: Mean training losses; all arrays have this shape, or None where that curve is not known.
-            initial_loss: Mean training losses at step 0; may broadcast.
+            initial_loss: Its curve's values at step 0, where that is a loss; may broadcast.
             train_accuracy: Training accuracies, in [0, 1].
             val_loss: Mean validation losses.
             val_accuracy: Validation accuracies, in [0, 1].
@@ -233,6 +236,8 @@ class Target:
         level = self.level(initial_loss)
         if self.on_accuracy:
             return np.asarray(level - ROUNDING - curve)
+        if not self.relative and not level > 0.0:
+            return np.asarray(curve - level)
         return np.asarray(np.log(np.maximum(curve, TINY)) - np.log(np.maximum(level, TINY)))
 
     def __str__(self) -> str:

@@ -12,13 +12,18 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from raytt.errors import InputError
-from raytt.task.losses import as_loss
+from raytt.task.losses import CustomLoss, as_loss
 from raytt.task.minibatches import permutation
+from raytt.task.nest import tensors
 from raytt.task.task import Inputs, Task
 from raytt.training.arrow_dataset import TABLE_FILE
+from raytt.training.columns_dataset import COLUMNS
+from raytt.training.hub_dataset import HUB
+from raytt.training.loader_dataset import loader_of
 from raytt.training.pair_dataset import PAIR, PairDataset
 from raytt.training.pandas_dataset import PANDAS
 from raytt.training.source import Opener, called
+from raytt.training.stream_dataset import STREAM
 
 MEMORY_LIMIT = 1 << 30
 """Bytes up to which the inputs of a `Split` are kept in memory."""
@@ -36,7 +41,16 @@ MAP_STYLE = Opener(
     open=lambda source, task: source,
 )
 
-OPENERS = (TABLE_FILE, PANDAS, PAIR, MAP_STYLE)
+OPENERS = (
+    TABLE_FILE,
+    PANDAS,
+    HUB,
+    STREAM,
+    loader_of(lambda source, task: open_dataset(source, task)),
+    COLUMNS,
+    PAIR,
+    MAP_STYLE,
+)
 """The forms of data in the order in which they are tried. A new one is an `Opener` in a file of its own and one more
 entry here, before `MAP_STYLE`, which takes anything that can be indexed.
 
@@ -67,8 +81,6 @@ def open_dataset(source: Any, task: Task) -> Dataset[Any]:
 
 def _unknown_form(source: Any) -> InputError:
     problem = f"Cannot read data given as {type(source).__module__}.{type(source).__name__}."
-    if isinstance(source, IterableDataset):
-        problem = f"The data is an iterable dataset ({type(source).__name__}): raytt must fetch samples by position."
     forms = "; ".join(opener.form for opener in reversed(OPENERS))
     return InputError(
         problem, f"Give one of: {forms}; a ray.data.Dataset; a function without arguments that returns one of these."
@@ -83,9 +95,9 @@ def load_batch(task: Task, dataset: Dataset[Any], index: Sequence[int] | NDArray
             loss refuses the targets (`Loss.convert`).
     """
     if task.collate is None and hasattr(dataset, "batch"):
-        inputs, targets = dataset.batch(index)
+        inputs, targets = _as_pair(dataset.batch(index))
     else:
-        inputs, targets = _collate(task, _items(dataset, index))
+        inputs, targets = _collate(task, fetch_items(dataset, index))
     if not isinstance(targets, Tensor) or targets.ndim == 0 or len(targets) != len(index):
         found = f"shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else f"type {type(targets).__name__}"
         raise InputError(
@@ -96,20 +108,67 @@ def load_batch(task: Task, dataset: Dataset[Any], index: Sequence[int] | NDArray
     return inputs, as_loss(task.loss).convert(targets)
 
 
+def load_minibatch(
+    task: Task, dataset: Dataset[Any], index: Sequence[int] | NDArray[np.int64]
+) -> tuple[Inputs, Tensor]:
+    """The collated samples at positions ``index`` for training as the user does: any nest of inputs, any targets.
+
+    Targets need not have a row per sample (tokens of all samples may be flattened, negatives need no targets at all).
+
+    Raises:
+        InputError: If items cannot be collated to (inputs, targets), floating tensors are not finite, or the loss
+            refuses the targets (`Loss.convert_batch`).
+    """
+    if task.collate is None and hasattr(dataset, "batch"):
+        inputs, targets = _as_pair(dataset.batch(index))
+    else:
+        inputs, targets = _collate(task, fetch_items(dataset, index))
+    _check_finite(inputs, targets, index)
+    loss = as_loss(task.loss)
+    if isinstance(targets, Tensor):
+        return inputs, loss.convert_batch(targets)
+    if not isinstance(loss, CustomLoss):
+        text = isinstance(targets, tuple | list) and len(targets) > 0 and isinstance(targets[0], str)
+        found = f"texts such as {targets[0]!r}" if text else _describe(targets)
+        raise InputError(
+            f"The targets of a batch are {found}, not a tensor.",
+            "Number the classes from 0." if text else "Return them as one tensor, or give a function as loss.",
+        )
+    return inputs, targets
+
+
+def collated(task: Task, dataset: Dataset[Any], index: Sequence[int] | NDArray[np.int64]) -> Any:
+    """The samples at positions ``index`` as ``collate``, or torch's own collation, makes them a batch of any form.
+
+    Raises:
+        InputError: If torch cannot collate them.
+    """
+    if task.collate is None and hasattr(dataset, "batch"):
+        return dataset.batch(index)
+    items = fetch_items(dataset, index)
+    return task.collate(items) if task.collate is not None else _stacked(items)
+
+
 def default_forward(model: nn.Module, inputs: Inputs) -> Tensor:
     """``model(**inputs)`` for a mapping, else ``model(inputs)``; then ``.logits`` where the result has it.
 
     Raises:
         InputError: If that is not a tensor.
     """
-    outputs = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
-    outputs = getattr(outputs, "logits", outputs)
+    outputs = forward_as_given(model, inputs)
     if not isinstance(outputs, Tensor):
         raise InputError(
-            f"The network returned {type(outputs).__name__}, which is neither a tensor nor has `.logits`.",
-            "Give Task a `forward(model, inputs)` that returns a tensor of shape (samples, outputs).",
+            f"The network returned {_describe(outputs)}, which is neither a tensor nor has `.logits`.",
+            "Give Task a `forward(model, inputs)` that picks the tensor, such as: lambda model, inputs: "
+            "model(inputs)[0].",
         )
     return outputs
+
+
+def forward_as_given(model: nn.Module, inputs: Inputs) -> Any:
+    """`default_forward` for losses that take whatever the network returns, such as functions of a user."""
+    outputs = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+    return getattr(outputs, "logits", outputs)
 
 
 def to_device(
@@ -196,7 +255,8 @@ class Split:
         return len(self) * sum(t.numel() * t.element_size() for t in tensors)
 
 
-def _items(dataset: Any, index: Sequence[int] | NDArray[np.int64]) -> list[Any]:
+def fetch_items(dataset: Any, index: Sequence[int] | NDArray[np.int64]) -> list[Any]:
+    """The items at positions ``index``, not collated."""
     positions = [int(i) for i in index]
     fetch: Callable[[list[int]], list[Any]] | None = getattr(dataset, "__getitems__", None)
     return list(fetch(positions)) if fetch is not None else [dataset[i] for i in positions]
@@ -214,16 +274,24 @@ def _collate(task: Task, items: list[Any]) -> tuple[Any, Any]:
                 "Return pairs, or give Task a `collate` (for items that are mappings: a target_column and, if need be, "
                 "input_columns).",
             )
-        try:
-            batch = default_collate(items)
-        except (RuntimeError, TypeError) as error:
-            raise InputError(
-                f"Samples cannot be stacked to a batch: {error}",
-                "Make all samples equal in shape, or give Task a `collate` that pads them.",
-            ) from error
+        batch = _stacked(items)
+    return _as_pair(batch)
+
+
+def _as_pair(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise InputError(f"Collation gave {_describe(batch)}.", "Let `collate` return a pair (inputs, targets).")
     return batch[0], batch[1]
+
+
+def _stacked(items: list[Any]) -> Any:
+    try:
+        return default_collate(items)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"Samples cannot be stacked to a batch: {error}",
+            "Make all samples equal in shape, or give Task a `collate` that pads them.",
+        ) from error
 
 
 def _pick(item: Mapping[str, Any], task: Task) -> tuple[Any, Any]:
@@ -241,13 +309,14 @@ def _describe(value: Any) -> str:
     return f"a {type(value).__name__}{size}{keys}"
 
 
-def _check_finite(inputs: Any, targets: Tensor, index: Sequence[int] | NDArray[np.int64]) -> None:
+def _check_finite(inputs: Any, targets: Any, index: Sequence[int] | NDArray[np.int64]) -> None:
     named = inputs.items() if isinstance(inputs, Mapping) else [("inputs", inputs)]
-    for name, tensor in (*named, ("targets", targets)):
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
+    parts = [found for name, part in (*named, ("targets", targets)) for found in tensors(part, str(name))]
+    for name, tensor in parts:
+        if not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
             continue
         where = ""
-        if len(tensor) == len(index):
+        if tensor.ndim and len(tensor) == len(index):
             bad = (~torch.isfinite(tensor)).reshape(len(index), -1).any(dim=1).nonzero().flatten().tolist()
             where = f" (sample {int(index[bad[0]])}{' and others' if len(bad) > 1 else ''})"
         raise InputError(f"The data holds NaN or infinite values in {name}{where}.", "Clean or drop those samples.")

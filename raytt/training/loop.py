@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from raytt.errors import InputError
 from raytt.task.candidate import Candidate
 from raytt.task.losses import Loss, as_loss
 from raytt.task.minibatches import check_batch_size, iterate_minibatches
-from raytt.task.task import Inputs, Task
+from raytt.task.task import Task
 from raytt.training.datasets import Split, open_dataset
 from raytt.training.model import PreparedModel, prepare_model
+from raytt.training.objective import Objective
+from raytt.training.steps import Steps
 
 EVAL_BATCH_SIZE = 64
 """Samples per batch when losses are evaluated without gradients."""
@@ -57,25 +58,6 @@ class TrainingCurve:
             curve = getattr(self, name)
             if curve is not None and (curve.shape != self.steps.shape or bool(np.isnan(curve).any())):
                 raise ValueError(f"{name} has shape {curve.shape} for {self.steps.shape} records, or holds NaN")
-
-
-def training_step(
-    model: PreparedModel,
-    optimizer: torch.optim.Optimizer,
-    loss: Loss,
-    inputs: Inputs,
-    targets: Tensor,
-    *,
-    max_grad_norm: float | None = None,
-) -> float:
-    """One optimizer step on the mean loss of a batch; returns that loss, taken before the step."""
-    optimizer.zero_grad(set_to_none=True)
-    value = loss.value(model.forward(model.module, inputs), targets).mean()
-    value.backward()  # type: ignore[no-untyped-call]
-    if max_grad_norm is not None:
-        nn.utils.clip_grad_norm_(model.trainable.values(), max_grad_norm)
-    optimizer.step()
-    return float(value.detach())
 
 
 def record_points(steps: int, *, count: int = 40) -> NDArray[np.int64]:
@@ -131,7 +113,7 @@ def train(
     loss = as_loss(task.loss)
     dataset = open_dataset(task.data, task)
     fit = Split(task, dataset, train_index, device=device, dtype=dtype)
-    check_batch_size(len(fit), candidate.batch_size)
+    check_batch_size(len(fit), candidate.samples_per_step)
     model = prepare_model(task, device=device)
     if dtype is not None:
         model.module.to(dtype=dtype)
@@ -140,7 +122,7 @@ def train(
     if task.validation is not None:
         validation = Split(task, open_dataset(task.validation, task), val_index, device=device, dtype=dtype)
     recorder = _Recorder(model, loss, measured, validation)
-    optimizer = candidate.optimizer.torch(model.trainable.values(), candidate.lr)
+    updates = Steps(model, Objective(task), candidate)
     seconds: list[float] = []
     first = recorder.record(0)
     if not np.isfinite(first):
@@ -150,10 +132,10 @@ def train(
     if on_step is not None:
         on_step(0, first, model)
     diverged = False
-    for done, rows in enumerate(iterate_minibatches(len(fit), candidate.batch_size, seed, stop=steps), start=1):
-        optimizer.param_groups[0]["lr"] = float(rates[done - 1])
+    drawn = iterate_minibatches(len(fit), candidate.samples_per_step, seed, stop=steps)
+    for done, rows in enumerate(drawn, start=1):
         start = time.perf_counter()
-        latest = training_step(model, optimizer, loss, *fit.batch(rows), max_grad_norm=candidate.max_grad_norm)
+        latest = updates.take(float(rates[done - 1]), fit.batch, rows)
         seconds.append(time.perf_counter() - start)
         if on_step is not None:
             on_step(done, latest, model)

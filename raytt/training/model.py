@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -15,8 +15,17 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import UninitializedParameter
 
 from raytt.errors import InputError
+from raytt.task.losses import Loss
 from raytt.task.task import Inputs, Task
-from raytt.training.datasets import choose_subsample, default_forward, load_batch, open_dataset, to_device
+from raytt.training.datasets import (
+    choose_subsample,
+    default_forward,
+    forward_as_given,
+    load_batch,
+    open_dataset,
+    to_device,
+)
+from raytt.training.parameter_groups import TrainedGroup, trained_groups
 
 NORM_SAMPLES = 1024
 """Most samples on which batch-norm statistics are re-estimated."""
@@ -36,6 +45,8 @@ class PreparedModel:
     """How inputs become outputs of shape (samples, outputs)."""
     trainable: dict[str, nn.Parameter]
     """Trainable parameters by name, in the order of ``named_parameters``, tied weights once."""
+    groups: tuple[TrainedGroup, ...]
+    """Those of the trainable parameters; each is in one."""
     notes: tuple[str, ...]
     """What the user must be told, one sentence each."""
 
@@ -65,18 +76,24 @@ def prepare_model(
 
     Raises:
         InputError: If the factory gives no network, weights are not finite, no parameter trains, a pattern matches
-            nothing, or ``mode='train'`` would make samples depend on each other or on chance.
+            nothing, ``mode='train'`` would make samples depend on each other or on chance, or the task asks for
+            what only training mode has (parameter groups, another precision, sample weights and more).
     """
+    _refuse_training_settings(task)
     module = _build(task)
     _check_weights(module)
-    trainable, notes = _choose_trainable(module, task)
+    trainable, groups, notes = _choose_trainable(module, task)
     notes += _set_mode(module, task)
     module.to(device)
     if task.reestimate_norms:
         batches = norm_batches if norm_batches is not None else _own_batches(task)
         notes += _reestimate_norms(module, task.forward or default_forward, batches, device)
     return PreparedModel(
-        module=module, forward=task.forward or default_forward, trainable=trainable, notes=tuple(notes)
+        module=module,
+        forward=task.forward or default_forward,
+        trainable=trainable,
+        groups=groups,
+        notes=tuple(notes),
     )
 
 
@@ -88,16 +105,22 @@ def prepare_for_training(task: Task, *, device: str | torch.device = "cpu") -> P
     mode, say) does so here. `prepare_model` in contrast needs outputs that do not depend on the rest of the batch.
 
     Raises:
-        InputError: If the factory gives no network, weights are not finite, no parameter trains, or a pattern matches
-            nothing.
+        InputError: If the factory gives no network, weights are not finite, no parameter trains, a pattern matches
+            nothing, or a parameter belongs to two groups.
     """
     module = _build(task)
     _check_weights(module)
-    trainable, notes = _choose_trainable(module, task)
+    trainable, groups, notes = _choose_trainable(module, task)
     module.train()
     module.to(device)
+    # A function of the user's may take outputs of any form; what is known of losses holds for tensors.
+    function = callable(task.loss) and not isinstance(task.loss, nn.Module | Loss)
     return PreparedModel(
-        module=module, forward=task.forward or default_forward, trainable=trainable, notes=tuple(notes)
+        module=module,
+        forward=task.forward or (forward_as_given if function else default_forward),
+        trainable=trainable,
+        groups=groups,
+        notes=tuple(notes),
     )
 
 
@@ -153,7 +176,28 @@ def _check_weights(module: nn.Module) -> None:
                 )
 
 
-def _choose_trainable(module: nn.Module, task: Task) -> tuple[dict[str, nn.Parameter], list[str]]:
+def _refuse_training_settings(task: Task) -> None:
+    """Per-sample gradients, and the simulation on them, know one learning rate and one weight decay for all weights, in
+    the precision of the weights; and their targets are on the weights themselves.
+    """
+    given = {
+        "parameter_groups": bool(task.parameter_groups),
+        "decay_norms_and_biases=False": not task.decay_norms_and_biases,
+        f"precision={task.precision!r}": task.precision != "float32",
+        f"ema_decay={task.ema_decay!r}": task.ema_decay is not None,
+        "sample_weights": task.sample_weights is not None,
+        f"last_batch={task.last_batch!r}": task.last_batch != "straddle",
+    }
+    for name, is_set in given.items():
+        if is_set:
+            raise InputError(
+                f"Task {task.name!r} has {name} with mode='eval'.", "Use mode='train', which knows it, or leave it out."
+            )
+
+
+def _choose_trainable(
+    module: nn.Module, task: Task
+) -> tuple[dict[str, nn.Parameter], tuple[TrainedGroup, ...], list[str]]:
     aliases: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         aliases.setdefault(id(parameter), []).append(name)
@@ -176,6 +220,7 @@ def _choose_trainable(module: nn.Module, task: Task) -> tuple[dict[str, nn.Param
             fnmatchcase(n, p) for n in names for p in excluded
         )
 
+    _refuse_complex({n: p for n, p in module.named_parameters() if p.requires_grad and selected(p)})
     chosen = {n: p for n, p in module.named_parameters() if p.is_floating_point() and selected(p)}
     trainable = {n: p for n, p in chosen.items() if p.requires_grad}
     if not trainable:
@@ -189,7 +234,20 @@ def _choose_trainable(module: nn.Module, task: Task) -> tuple[dict[str, nn.Param
     for parameter in trainable.values():
         parameter.requires_grad_(True)
     frozen = len(chosen) - len(trainable)
-    return trainable, [f"{frozen} parameters that the model factory froze stay frozen."] if frozen else []
+    groups, notes = trained_groups(task, trainable, {n: aliases[id(p)] for n, p in module.named_parameters()})
+    if frozen:
+        notes.append(f"{frozen} parameters that the model factory froze stay frozen.")
+    return trainable, groups, notes
+
+
+def _refuse_complex(chosen: Mapping[str, nn.Parameter]) -> None:
+    name = next((name for name, parameter in chosen.items() if parameter.is_complex()), None)
+    if name is not None:
+        raise InputError(
+            f"Parameter {name} would train and is complex; raytt trains real weights only.",
+            "Keep it as pairs of real numbers and use torch.view_as_complex in forward, or exclude "
+            f"it with '!{name}' in Task.trainable.",
+        )
 
 
 def _set_mode(module: nn.Module, task: Task) -> list[str]:

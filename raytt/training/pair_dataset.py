@@ -66,8 +66,9 @@ def open_pair(source: Any, task: Task) -> PairDataset:
         dataset = PairDataset({str(k): _as_tensor(str(k), v) for k, v in inputs.items()}, labels)
     else:
         dataset = PairDataset(_as_tensor("the inputs", inputs), labels)
-    if task.collate is None and len(dataset):
-        dataset.targets = as_loss(task.loss).convert(labels)
+    if task.collate is None and task.batch_loss is None and len(dataset):
+        loss = as_loss(task.loss)
+        dataset.targets = loss.convert_batch(labels) if task.mode == "train" else loss.convert(labels)
     return dataset
 
 

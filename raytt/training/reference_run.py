@@ -34,8 +34,10 @@ from raytt.task.minibatches import check_batch_size, iterate_minibatches
 from raytt.task.optimizers import Adaptive
 from raytt.task.task import Task
 from raytt.training.datasets import Split, open_dataset
-from raytt.training.loop import evaluate, training_step
+from raytt.training.loop import evaluate
 from raytt.training.model import PreparedModel, prepare_model
+from raytt.training.objective import Objective
+from raytt.training.steps import Steps
 
 Floats = NDArray[np.float64]
 
@@ -139,13 +141,14 @@ def run_reference(
     loss = as_loss(task.loss)
     dataset = open_dataset(task.data, task)
     fit = Split(task, dataset, device=device)
-    check_batch_size(len(fit), candidate.batch_size)
+    check_batch_size(len(fit), candidate.samples_per_step)
     measured = Split(task, dataset, eval_index, device=device)
     wasted, tried_up, tried_down = 0, False, False
     for attempt in range(MOST_RESTARTS + 1):
         last = attempt == MOST_RESTARTS
         model = prepare_model(task, device=device)
-        run = _Attempt(model, loss, fit, measured, candidate, seed, stop_ratio, num_waypoints)
+        updates = Steps(model, Objective(task), candidate)
+        run = _Attempt(model, updates, loss, fit, measured, candidate, seed, stop_ratio, num_waypoints)
         verdict = run.go(most_steps - wasted, impatient=not last and not tried_down, on_step=on_step)
         enough = wasted + run.done >= most_steps
         if verdict == "stable" or last or enough:
@@ -181,6 +184,7 @@ class _Attempt:
     def __init__(
         self,
         model: PreparedModel,
+        updates: Steps,
         loss: Loss,
         fit: Split,
         measured: Split,
@@ -191,7 +195,7 @@ class _Attempt:
     ) -> None:
         self._model, self._loss, self._fit, self._measured = model, loss, fit, measured
         self._candidate, self._seed = candidate, seed
-        self._optimizer = candidate.optimizer.torch(model.trainable.values(), candidate.lr)
+        self._updates = updates
         levels = [stop_ratio ** (k / num_waypoints) for k in range(1, num_waypoints + 1)]
         self._due = [*levels[:-1], stop_ratio]
         self._num_waypoints = num_waypoints
@@ -208,12 +212,8 @@ class _Attempt:
         c = self._candidate
         lowest, due = self.losses[0], 1
         rates = c.learning_rates(max(1, most_steps))
-        for rows in iterate_minibatches(len(self._fit), c.batch_size, self._seed, stop=max(0, most_steps)):
-            self._optimizer.param_groups[0]["lr"] = float(rates[self.done])
-            inputs, targets = self._fit.batch(rows)
-            value = training_step(
-                self._model, self._optimizer, self._loss, inputs, targets, max_grad_norm=c.max_grad_norm
-            )
+        for rows in iterate_minibatches(len(self._fit), c.samples_per_step, self._seed, stop=max(0, most_steps)):
+            value = self._updates.take(float(rates[self.done]), self._fit.batch, rows)
             self.done += 1
             if not value <= BATCH_CLIMB * self.losses[0]:
                 return "unstable"
@@ -258,7 +258,7 @@ class _Attempt:
     def _preconditioner(self, optimizer: Adaptive) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """D_s and v."""
         # A parameter that the loss does not depend on gets no gradient, and torch makes no state for it.
-        states, parameters = self._optimizer.state, self._model.trainable.values()
+        states, parameters = self._updates.optimizer.state, self._model.trainable.values()
         moments = [states[p][optimizer.moment] if p in states else torch.zeros_like(p) for p in parameters]
         moment = _flat(moments).astype(np.float64)
         second = moment / optimizer.moment_correction(self.done)

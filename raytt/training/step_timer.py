@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from raytt.errors import InputError
 from raytt.pricing.step_time import StepTime
 from raytt.task.candidate import Candidate
-from raytt.task.losses import as_loss
 from raytt.task.minibatches import check_batch_size, iterate_minibatches
 from raytt.task.task import Task
-from raytt.training.datasets import load_batch, open_dataset, to_device
-from raytt.training.loop import training_step
+from raytt.training.datasets import open_dataset
 from raytt.training.model import prepare_as_trained
+from raytt.training.objective import Objective, batch_to_device
+from raytt.training.steps import Steps
 
 
 def time_steps(
@@ -50,25 +52,20 @@ def time_steps(
     chosen = Candidate(lr=1.0, momentum=0.9, batch_size=candidate) if isinstance(candidate, int) else candidate
     dataset = open_dataset(task.data, task)
     num_samples = len(dataset)  # type: ignore[arg-type]
-    check_batch_size(num_samples, chosen.batch_size)
+    check_batch_size(num_samples, chosen.samples_per_step)
     model = prepare_as_trained(task, device=device)
-    loss = as_loss(task.loss)
-    optimizer = chosen.optimizer.torch(model.trainable.values(), 1.0)
-    optimizer.param_groups[0]["lr"] = 0.0
+    objective = Objective(task)
+    updates = Steps(model, objective, chosen, ema_decay=task.ema_decay)
+
+    def read(rows: NDArray[np.int64]) -> Any:
+        return batch_to_device(objective.read(dataset, rows), device)
+
     seconds: list[float] = []
     begin = time.perf_counter()
-    for step, rows in enumerate(iterate_minibatches(num_samples, chosen.batch_size, 0, stop=warmup + repeats)):
+    for step, rows in enumerate(iterate_minibatches(num_samples, chosen.samples_per_step, 0, stop=warmup + repeats)):
         start = time.perf_counter()
-        inputs, targets = load_batch(task, dataset, rows)
         # Ends with reading the loss and, on a GPU, with waiting for the update.
-        training_step(
-            model,
-            optimizer,
-            loss,
-            to_device(inputs, device),
-            targets.to(device),
-            max_grad_norm=chosen.max_grad_norm,
-        )
+        updates.take(0.0, read, rows)
         if torch.device(device).type == "cuda":
             torch.cuda.synchronize(device)
         if step >= warmup:

@@ -23,10 +23,11 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from raytt.pricing.work import StepWork
-from raytt.task.losses import as_loss
-from raytt.task.task import Inputs, Task
-from raytt.training.datasets import load_batch, open_dataset
+from raytt.task.nest import map_tensors
+from raytt.task.task import Task
+from raytt.training.datasets import open_dataset
 from raytt.training.model import PreparedModel, prepare_as_trained
+from raytt.training.objective import Objective
 
 UPDATE_ACCESSES = 5
 """Reads and writes of a number per trainable weight in one update of SGD with momentum."""
@@ -42,9 +43,10 @@ def count_work(task: Task, batch_sizes: Sequence[int]) -> dict[int, StepWork]:
         Exception: Whatever the network raises when its tensors have no contents (it looks at their values, say).
     """
     model = prepare_as_trained(task)
-    inputs, targets = load_batch(task, open_dataset(task.data, task), [0])
+    objective = Objective(task)
+    batch = objective.read(open_dataset(task.data, task), [0])
     sizes = sorted({min(batch_sizes), max(batch_sizes)})
-    counted = {size: _count(task, model, inputs, targets, size) for size in sizes}
+    counted = {size: _count(objective, model, batch, size) for size in sizes}
     return {size: _between(size, *counted.values()) for size in sorted(set(batch_sizes))}
 
 
@@ -63,32 +65,31 @@ def _between(size: int, first: StepWork, last: StepWork | None = None) -> StepWo
 
 
 class _Network(nn.Module):
-    """A network together with its way from inputs to outputs, so that all its tensors can be replaced."""
+    """A network together with its way from a batch to the loss, so that all its tensors can be replaced."""
 
-    def __init__(self, model: PreparedModel) -> None:
+    def __init__(self, model: PreparedModel, objective: Objective) -> None:
         super().__init__()
         self.inner = model.module
-        self.model = model
+        self.model, self.objective = model, objective
 
-    def forward(self, inputs: Inputs) -> Tensor:
-        return self.model.forward(self.inner, inputs)
+    def forward(self, batch: Any) -> Tensor:
+        return self.objective.value(self.model, batch)
 
 
-def _count(task: Task, model: PreparedModel, inputs: Inputs, targets: Tensor, size: int) -> StepWork:
-    network = _Network(model)
+def _count(objective: Objective, model: PreparedModel, batch: Any, size: int) -> StepWork:
+    network = _Network(model, objective)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     tensors = {
         name: fake.from_tensor(tensor.detach()).requires_grad_(tensor.requires_grad)
         for name, tensor in (*network.named_parameters(), *network.named_buffers())
     }
-    batch, labels = _repeat(fake, inputs, size), _repeat_rows(fake, targets, size)
+    repeated = map_tensors(lambda tensor: _repeat_rows(fake, tensor, size), batch)
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward_flops}
     )
     # The fused attention kernels are not all known to the counter; taken apart, their products are.
     with sdpa_kernel(SDPBackend.MATH), fake, counter, _Traffic() as traffic:
-        outputs = functional_call(network, tensors, (batch,))
-        loss = as_loss(task.loss).value(outputs, labels).mean()
+        loss = functional_call(network, tensors, (repeated,))
         weights = [tensor for tensor in tensors.values() if tensor.requires_grad]
         torch.autograd.grad(loss, weights, allow_unused=True)
     by_operation: Mapping[Any, int] = counter.get_flop_counts().get("Global", {})
@@ -140,12 +141,7 @@ class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _repeat(fake: FakeTensorMode, inputs: Inputs, size: int) -> Inputs:
-    if isinstance(inputs, Mapping):
-        return {name: _repeat_rows(fake, tensor, size) for name, tensor in inputs.items()}
-    return _repeat_rows(fake, inputs, size)
-
-
 def _repeat_rows(fake: FakeTensorMode, tensor: Tensor, size: int) -> Tensor:
-    """A tensor without contents of ``size`` rows like the one given."""
-    return fake.from_tensor(torch.empty_strided((0,), (1,), dtype=tensor.dtype)).new_empty((size, *tensor.shape[1:]))
+    """A tensor without contents of ``size`` rows like the one given; a single number stays one."""
+    shape = (size, *tensor.shape[1:]) if tensor.ndim else ()
+    return fake.from_tensor(torch.empty_strided((0,), (1,), dtype=tensor.dtype)).new_empty(shape)

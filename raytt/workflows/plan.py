@@ -69,6 +69,12 @@ class RankPlan:
         goal = self.target.loss_ratio
         return max(LEAST_STOP_RATIO, min(STOP_RATIO if goal is None else goal, MOST_STOP_RATIO))
 
+    @property
+    def negative_goal(self) -> float | None:
+        """A target on the training loss that is not positive, towards which ratios of losses mean nothing."""
+        absolute = self.target.curve == "train_loss" and not (self.target.relative or self.target.settles)
+        return self.target.value if absolute and self.target.value <= 0.0 else None
+
     def waypoints(self) -> int:
         """Tangents on a reference run, besides the one at the pre-trained weights."""
         if self.num_waypoints is not None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Never
 
-from raytt.adapters.tune.search_space import Drawn, draw
+from raytt.adapters.search_space import draw
+from raytt.adapters.tune.search_space import Drawn
+from raytt.dynamics.steppers import STEPPERS
 from raytt.errors import InputError
 from raytt.forecast.curve_bands import FILE as CURVES_FILE
 from raytt.forecast.curve_bands import to_arrays
@@ -24,14 +26,14 @@ from raytt.results.ranking import Provenance, Ranking
 from raytt.settings.cluster import ClusterSettings
 from raytt.settings.declaration import refuse_misplaced
 from raytt.settings.estimator import EstimatorSettings
-from raytt.settings.ranking import DEFAULT_TARGET, RankingSettings
+from raytt.settings.ranking import RankingSettings
 from raytt.settings.run import RunSettings
 from raytt.store.run import Run
 from raytt.task.candidate import Candidate
 from raytt.task.losses import as_loss
 from raytt.task.optimizers import OPTIMIZERS, Adaptive
 from raytt.task.target import Target
-from raytt.task.target_check import check_target
+from raytt.task.target_check import check_target, default_target
 from raytt.task.task import Task
 from raytt.workflows.cautions import cautions
 from raytt.workflows.plan import RankPlan
@@ -44,7 +46,7 @@ def rank(
     task: Task,
     search_space: Any,
     *,
-    target: Target | float | str = DEFAULT_TARGET,
+    target: Target | float | str | None = None,
     num_candidates: int = RankingSettings.num_candidates,
     seed: int = RankingSettings.seed,
     max_epochs: float = RankingSettings.max_epochs,
@@ -59,9 +61,12 @@ def rank(
 
     Args:
         task: What would be trained.
-        search_space: A dictionary of Ray Tune domains, or a list of configurations.
-        target: When training is done: a fraction of the initial training loss, ``"kind=value"``, or a `Target`.
-        num_candidates: Configurations drawn from domains.
+        search_space: A dictionary of Ray Tune's domains or Optuna's distributions, a function of an Optuna trial that
+            returns a configuration, or a list of configurations.
+        target: When training is done: a fraction of the initial training loss, ``"kind=value"``, or a `Target`. None:
+            0.3 of the initial validation loss where a task with ``mode="train"`` has validation data, else 0.1 of the
+            initial training loss.
+        num_candidates: Configurations drawn from domains, distributions or trials.
         seed: From which everything random follows.
         max_epochs: Budget of configurations that bring none, in passes over the whole training set.
         usd_per_hour: Price of the training machine.
@@ -81,17 +86,20 @@ def rank(
     """
     refuse_misplaced("rank", misplaced, estimator=EstimatorSettings, cluster=ClusterSettings, run=RunSettings)
     plan = RankPlan(
-        target=Target.parse(target),
+        target=default_target(task) if target is None else Target.parse(target),
         ranking=RankingSettings(
             num_candidates=num_candidates, seed=seed, max_epochs=max_epochs, usd_per_hour=usd_per_hour
         ),
         estimator=estimator or EstimatorSettings(),
         cluster=cluster or ClusterSettings(),
     )
-    check_target(plan.target, loss=as_loss(task.loss), has_validation=task.validation is not None)
+    loss = None if task.batch_loss is not None else as_loss(task.loss)
+    check_target(plan.target, loss=loss, has_validation=task.validation is not None)
     if task.mode == "train":
         check_training_target(plan.target)
     drawn = draw(search_space, num_candidates=num_candidates, seed=seed)
+    if task.mode != "train":
+        _check_simulated(drawn.candidates)
     _check_references(drawn.candidates, plan.estimator)
     place = run or RunSettings()
     directory = Run.open(place.storage_path, place.name, task_name=task.name)
@@ -120,6 +128,16 @@ class _Priced:
     """What the user must know of prices."""
     terms: Terms
     """As asked."""
+
+
+def _check_simulated(candidates: Sequence[Candidate]) -> None:
+    """Raise `InputError` where the simulation of eval mode does not know an optimizer."""
+    unknown = sorted({c.optimizer.name for c in candidates} - set(STEPPERS.names()))
+    if unknown:
+        raise InputError(
+            f"Candidates with optimizer {unknown[0]!r} cannot be simulated in mode='eval'.",
+            f"Use mode='train' in the task, whose descent rates know it, or keep to {', '.join(STEPPERS.names())}.",
+        )
 
 
 def _check_references(candidates: Sequence[Candidate], estimator: EstimatorSettings) -> None:
@@ -187,6 +205,7 @@ def _provenance(found: Predicted, priced: _Priced, plan: RankPlan) -> Provenance
         seed=plan.ranking.seed,
         num_paths=plan.estimator.num_paths if simulated else None,
         initial_loss=found.initial_loss,
+        initial_val_loss=found.initial_val_loss,
         stability_limit=limit if math.isfinite(limit) else None,
         usd_per_hour=priced.machine.usd_per_hour,
         machine=priced.machine.label,

@@ -78,7 +78,7 @@ def follow_references(
                 sharpness=max(along.sharpness),
                 features_move=along.features_move,
                 last_ratio=float(reference.losses.min() / reference.losses[0]),
-                batch_size=reference.candidate.batch_size,
+                batch_size=reference.candidate.samples_per_step,
                 part=math.log(space.data.num_full / space.data.num),
             )
     return ReferencePaths(tangents=tangents, trust=trust)
@@ -94,8 +94,8 @@ def reference_plans(
     for family in sorted({c.optimizer.name for c in budgets}):
         own = {c: budget for c, budget in budgets.items() if c.optimizer.name == family}
         candidate = reference_candidate(list(own), stability_limit=stability_limit)
-        saved = sum(c.batch_size * budget for c, budget in own.items())
-        share = round(COST_SHARE * saved / candidate.batch_size)
+        saved = sum(c.samples_per_step * budget for c, budget in own.items())
+        share = round(COST_SHARE * saved / candidate.samples_per_step)
         plans.append(
             ReferencePlan(
                 candidate=candidate,
@@ -103,6 +103,7 @@ def reference_plans(
                 stop_ratio=plan.stops_at(),
                 num_waypoints=plan.waypoints(),
                 most_steps=max(LEAST_STEPS, share) if most_steps is None else most_steps,
+                goal=plan.negative_goal,
             )
         )
     return plans

@@ -74,7 +74,14 @@ def validate(
     ranking, run = _open(run_directory, task)
     entries = choose(ranking, top=choice.top, random=choice.random, seed=choice.seed)
     trials = [
-        Trial(candidate=entry.candidate, seed=SEED + seed, steps=_most_steps(entry), budget=entry.budget)
+        Trial(
+            candidate=entry.candidate,
+            seed=SEED + seed,
+            steps=_most_steps(entry),
+            budget=entry.budget,
+            # The first minibatches of a run are few: what their share is, the ranking knows better.
+            initial_loss=ranking.provenance.initial_loss if task.mode == "train" else None,
+        )
         for entry in entries
     ]
     with run.locked():
@@ -136,7 +143,9 @@ def _compare(ranking: Ranking, entries: list[Entry], trials: list[Trial], outcom
             entry=entry,
             seed=trial.seed,
             real=outcome,
-            seconds_per_step=timed[size].seconds if (size := entry.candidate.batch_size) in timed else None,
+            seconds_per_step=None
+            if (time := timed.get(entry.candidate.batch_size)) is None
+            else time.repeated(entry.candidate.accumulation_steps).seconds,
         )
         for entry, trial, outcome in zip(entries, trials, outcomes, strict=True)
     )

@@ -15,7 +15,7 @@ from raytt.cluster.plumbing.progress import Reporter
 from raytt.cluster.plumbing.run_files import Files
 from raytt.cluster.plumbing.session import Session, WorkerResources, connect
 from raytt.cluster.plumbing.workers import Limits, patient
-from raytt.cluster.stages.subsample import Opened, open_data
+from raytt.cluster.stages.subsample import Opened, open_data, open_for_training
 from raytt.probe.settings import ProbeSettings
 from raytt.store.run import Run
 from raytt.task.candidate import Candidate
@@ -83,13 +83,7 @@ def open_workspace(
             if not session.is_client:
                 reporter.meter = Metrics(run.name, num_candidates=len(candidates))
             stack.enter_context(shipping.by_value(task))
-            data = open_data(
-                task,
-                candidates,
-                plan.estimator.samples,
-                plan.ranking.seed,
-                validation=plan.target.needs_validation,
-            )
+            data = _open(task, candidates, plan)
             probed_ref, files = shipping.put(data.probed), Files(session, run.storage)
             timed_ref = probed_ref if data.timed is data.probed else shipping.put(data.timed)
         num_workers = plan.cluster.num_workers
@@ -107,6 +101,18 @@ def open_workspace(
             num_probers=num_workers or max(limits.min_workers, session.workers_that_fit(worker)),
             num_solvers=num_workers or max(1, session.workers_that_fit(WorkerResources())),
         )
+
+
+def _open(task: Task, candidates: Sequence[Candidate], plan: RankPlan) -> Opened:
+    if task.mode == "train":
+        return open_for_training(task, candidates)
+    return open_data(
+        task,
+        candidates,
+        plan.estimator.samples,
+        plan.ranking.seed,
+        validation=plan.target.needs_validation,
+    )
 
 
 def _checked_limits(session: Session, plan: RankPlan, worker: WorkerResources) -> Limits:

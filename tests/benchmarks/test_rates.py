@@ -9,6 +9,7 @@ from benchmarks.rates.__main__ import METHODS, Method, Rates, percentile, rate_t
 from benchmarks.rates.measure import BATCH_SIZES
 from benchmarks.rates.record import file_of
 from benchmarks.rates.tasks import TASKS
+from raytt.rates.batch_factor import PLAIN
 from raytt.rates.reference import Point, TrainingLog
 from raytt.task.candidate import Candidate
 
@@ -25,13 +26,17 @@ def test_misses_are_counted_and_what_was_not_reached_is_left_out() -> None:
 @pytest.mark.parametrize("method", METHODS, ids=[m.name for m in METHODS])
 def test_tables_are_positive_whatever_noise_did(method: Method) -> None:
     rates = np.array([[0.3, 0.6, 1.0, 1.4], [-0.1, 0.5, 1.0, 1.5], [0.4, 0.7, 0.9, 1.3]])
-    found = Rates(rates=rates, errors=np.full((3, 4), 0.1), noises=10 * np.ones((3, 4)), curvatures=np.ones(3))
+    found = Rates(
+        rates=rates, errors=np.full((3, 4), 0.1), noises=10 * np.ones((3, 4)), curvatures=np.ones(3), prior=PLAIN
+    )
     log = TrainingLog(
         candidate=Candidate(lr=0.1),
         seed=0,
         losses=np.ones(3),
         times=np.arange(4.0),
         points=tuple(Point(step=s, time=float(s), state={}) for s in range(3)),
+        evaluated=(),
+        met=False,
         diverged=False,
         slow=False,
         last_ratio=1.0,

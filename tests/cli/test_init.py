@@ -12,7 +12,7 @@ from raytt.cli.main import app
 from raytt.errors import InputError
 from raytt.task.load import load_task
 from raytt.training.datasets import load_batch, open_dataset
-from raytt.training.model import prepare_model, weights_fingerprint
+from raytt.training.model import prepare_as_trained, weights_fingerprint
 
 
 def init(*arguments: str) -> str:
@@ -37,12 +37,12 @@ def test_what_it_writes_can_be_trained(kind: str, outputs: int) -> None:
     loaded = load_task(file)
     assert loaded.target is not None
     assert len(draw(loaded.search_space, num_candidates=6, seed=0).candidates) == 6
-    model = prepare_model(loaded.task)
-    assert weights_fingerprint(model.module) == weights_fingerprint(prepare_model(loaded.task).module)
+    model = prepare_as_trained(loaded.task)
+    assert weights_fingerprint(model.module) == weights_fingerprint(prepare_as_trained(loaded.task).module)
     for source in (loaded.task.data, loaded.task.validation):
         inputs, targets = load_batch(loaded.task, open_dataset(source, loaded.task), [0, 1, 2])
         with torch.no_grad():
-            assert model.forward(model.module, inputs).shape == (3, outputs)
+            assert model.forward(model.module.eval(), inputs).shape == (3, outputs)
         assert int(targets.max()) < outputs
 
 

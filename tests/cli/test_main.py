@@ -27,7 +27,7 @@ from tests.support.fakes import example_ranking
 TASK = """
 from raytt.task.task import Task
 
-task = Task(name="mine", model=list, data=None)
+task = Task(mode="eval", name="mine", model=list, data=None)
 search_space = {"lr": 0.1}
 """
 
@@ -81,7 +81,7 @@ def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> No
     assert run_settings.name.startswith("mine-2")
     assert replace(run_settings, name=None) == RunSettings()
     assert call == {
-        "target": 0.1,
+        "target": None,
         "num_candidates": 32,
         "seed": 0,
         "max_epochs": 20.0,
@@ -241,7 +241,7 @@ def test_shells_complete_commands_options_and_machines(words: str, completed: li
     assert result.stdout.split() == completed
 
 
-@pytest.mark.parametrize("command", ["", "rank", "budget", "report", "export", "init", "doctor"])
+@pytest.mark.parametrize("command", ["", "rank", "budget", "report", "export", "init", "doctor", "check"])
 def test_help_shows_examples(monkeypatch: Any, capsys: Any, command: str) -> None:
     assert run(monkeypatch, *command.split(), "--help") == 0
     examples = capsys.readouterr().out.partition("Examples")[2]

@@ -54,7 +54,7 @@ def slow_forward(net: nn.Module, inputs: Tensor) -> Tensor:
     return outputs
 
 
-TASK = raytt.Task(name="tiny", model=model, data=data)
+TASK = raytt.Task(mode="eval", name="tiny", model=model, data=data)
 
 
 def ranking(folder: Path | str, *, on_times: Callable[[], None] = lambda: None, **changes: Any) -> raytt.Ranking:
@@ -97,7 +97,7 @@ def main() -> None:
             result = ranking(
                 folder,
                 address=cluster.address,
-                task=raytt.Task(name="tiny", model=model, data=data, forward=slow_forward),
+                task=raytt.Task(mode="eval", name="tiny", model=model, data=data, forward=slow_forward),
             )
             killer.join()
         else:

@@ -113,7 +113,9 @@ def run_cluster(mode: str, folder: Path) -> Any:
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     reduce._FINISH = ray.remote(num_cpus=1, num_returns=3, max_retries=3)(noting_finish(str(notes)))
     thread = in_probe(storage, actions[mode])
-    task = raytt.Task(name="tiny", model=cluster_run.model, data=cluster_run.data, forward=NotingForward(str(notes)))
+    task = raytt.Task(
+        mode="eval", name="tiny", model=cluster_run.model, data=cluster_run.data, forward=NotingForward(str(notes))
+    )
     settings: dict[str, Any] = {"min_workers": 1} if mode == "join" else {}
     try:
         result = cluster_run.ranking(storage, address=cluster.address, task=task, **settings)

@@ -130,7 +130,7 @@ def forward(net, inputs):
         time.sleep(0.1)
     return net(inputs)
 
-task = Task(name="tiny", model=model, data=data, forward=forward)
+task = Task(mode="eval", name="tiny", model=model, data=data, forward=forward)
 search_space = [{{"lr": 0.1, "batch_size": 8}}]
 target = 0.6
 """

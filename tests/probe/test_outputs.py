@@ -36,7 +36,7 @@ def data(classes: int = C) -> tuple[Tensor, Tensor]:
 
 
 def task(**changes: Any) -> Task:
-    return replace(Task(name="t", model=model, data=data(), validation=data()), **changes)
+    return replace(Task(mode="eval", name="t", model=model, data=data(), validation=data()), **changes)
 
 
 def whole() -> Shard:

@@ -172,7 +172,7 @@ def _task(name: str) -> Task:
 
     inputs = CASES[name].inputs(len(INDEX))
     inputs = inputs.float() if inputs.is_floating_point() else inputs
-    return Task(name="t", model=model, data=(inputs, torch.arange(len(INDEX)) % 3))
+    return Task(mode="eval", name="t", model=model, data=(inputs, torch.arange(len(INDEX)) % 3))
 
 
 @pytest.mark.parametrize("name", ["conv2d", "transformer, batch first"])

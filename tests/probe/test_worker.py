@@ -42,7 +42,7 @@ def data(*shape: int, classes: int = 4) -> tuple[Tensor, Tensor]:
 
 
 def task(**changes: Any) -> Task:
-    return replace(Task(name="t", model=convnet, data=data(3, 6, 6), validation=data(3, 6, 6)), **changes)
+    return replace(Task(mode="eval", name="t", model=convnet, data=data(3, 6, 6), validation=data(3, 6, 6)), **changes)
 
 
 def assert_equal(a: Shard, b: Shard) -> None:

@@ -57,3 +57,17 @@ def test_a_split_without_a_seed_is_refused(what: str) -> None:
         data=lambda: random_split(_tensors(), [30, 10], generator=torch.Generator().manual_seed(0))[0],
     )
     check_reopening(seeded)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0] * 39, r"shape \(39,\), but there are 40"),
+        ([-1.0] + [1.0] * 39, "negative or not finite"),
+        ([float("nan")] * 40, "negative or not finite"),
+        ([0.0] * 40, "zeros alone"),
+    ],
+)
+def test_sample_weights_that_do_not_fit_are_refused_at_the_start(weights: list[float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        training_facts(replace(PLAIN, sample_weights=weights))

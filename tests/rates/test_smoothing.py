@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from raytt.rates.smoothing import first_crossing, first_crossings, smoothed
+from raytt.rates.smoothing import as_smoothed, first_crossing, first_crossings, sharpened, smoothed
 
 
 def test_a_straight_line_is_left_as_it_is() -> None:
@@ -43,3 +43,21 @@ def test_crossings_are_interpolated_between_records() -> None:
     assert first_crossing(steps, curve, 1.0) == 0.0
     np.testing.assert_array_equal(first_crossings(steps, curve, [0.5, 0.01]), [10.0, np.inf])
     assert first_crossing(steps, np.array([np.inf, 0.5, 0.4, 0.3]), 0.6) == 10.0
+
+
+def test_expected_curves_are_shown_as_the_smoothing_shows_them() -> None:
+    curves = np.stack([2.0 * np.exp(-0.3 * np.arange(200.0)) + 0.1, 3.0 / (1.0 + np.arange(200.0))])
+    found = as_smoothed(curves)
+    for curve, shown in zip(curves, found, strict=True):
+        exact = smoothed(curve)
+        np.testing.assert_allclose(shown[:30], exact[:30])
+        # Where the window is a share of the steps done, it makes no difference to a power law.
+        np.testing.assert_allclose(shown[40:], exact[40:], rtol=0.02)
+    assert found[0, 3] > curves[0, 3]
+
+
+def test_sharpening_takes_back_what_smoothing_lifted() -> None:
+    true = 2.0 * np.exp(-0.1 * np.arange(120.0)) + 0.1
+    shown = smoothed(true)
+    assert np.abs(sharpened(shown) - true)[:10].max() < 0.5 * np.abs(shown - true)[:10].max()
+    np.testing.assert_allclose(as_smoothed(sharpened(shown)[None])[0], shown, rtol=0.02)

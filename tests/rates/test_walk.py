@@ -195,10 +195,20 @@ def test_curvature_makes_the_excess_larger_and_gradual() -> None:
 def test_a_target_below_the_excess_waits_for_the_schedule() -> None:
     path, table = _line(noises=np.array([[0.01, 4.0], [0.01, 4.0]]))
     level = [np.exp(-2.0)]
-    constant = walk(path, table, [Candidate(lr=0.2, batch_size=8)], [300]).steps_to(level)[0]
+    constant, past = walk(path, table, [Candidate(lr=0.2, batch_size=8)], [300]).steps_to(level)
     cosine = walk(path, table, [Candidate(lr=0.2, batch_size=8, schedule="cosine")], [60]).steps_to(level)[0]
-    assert np.isinf(constant[0, 0])
+    # Not on the path, whose end it meets after 40 steps: only beyond, where noise falls with the loss.
+    assert past[0, 0]
+    assert constant[0, 0] > 40
     assert 20 < cosine[0, 0] < 60
+
+
+def test_past_the_end_noise_falls_in_proportion_to_the_loss() -> None:
+    path, table = _line(noises=np.full((2, 2), 0.5))
+    found = walk(path, table, [Candidate(lr=0.4)], [60])
+    late = found.places[0] > 4.5
+    fall = path.loss(found.places[0][:-1]) / path.losses[-1]
+    np.testing.assert_allclose(found.excess[0, 1:][late[:-1]], 0.25 * 0.4 * 0.5 * fall[late[:-1]])
 
 
 def test_budgets_end_the_walk() -> None:

@@ -89,6 +89,25 @@ def test_numbers_of_an_entry() -> None:
     assert entry.budget_seconds == pytest.approx(450.0)
 
 
+def test_a_step_that_accumulates_takes_as_many_minibatches_times_as_long() -> None:
+    plain, accumulated = (
+        rank_candidates(
+            [Candidate(lr=0.1, batch_size=32, accumulation_steps=times)],
+            [reached(20.0)],
+            budgets=[50],
+            step_times=STEP_TIMES,
+            num_samples_full=640,
+            usd_per_hour=2.0,
+        )[0]
+        for times in (1, 3)
+    )
+    assert (plain.epochs, accumulated.epochs) == (1.0, 3.0)
+    assert plain.quote is not None
+    assert accumulated.quote is not None
+    assert accumulated.quote.seconds == pytest.approx(3 * plain.quote.seconds)
+    assert accumulated.budget_seconds == pytest.approx(3 * plain.budget_seconds)
+
+
 def test_best() -> None:
     best = example_ranking().best
     assert best is not None

@@ -45,7 +45,7 @@ class SmallDevice:
 
 
 def a_worker(forward: Any = None, settings: ProbeSettings = SETTINGS) -> ProbeWorker:
-    return ProbeWorker(Task(name="t", model=_model, data=_data(), forward=forward), settings, INDEX)
+    return ProbeWorker(Task(mode="eval", name="t", model=_model, data=_data(), forward=forward), settings, INDEX)
 
 
 def assert_close(have: Shard, want: Shard) -> None:

@@ -23,7 +23,7 @@ def network(
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name.startswith(trainable))
     chosen = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    return PreparedModel(module=module, forward=forward, trainable=chosen, notes=())
+    return PreparedModel(module=module, forward=forward, trainable=chosen, groups=(), notes=())
 
 
 def one(inputs: Any, sample: int) -> Any:

@@ -46,4 +46,19 @@ class Shifted(Dataset[tuple[Tensor, int]]):
         return torch.roll(self._images[index], across, dims=2), int(self._labels[index])
 
 
+class Held(Dataset[tuple[Tensor, int]]):
+    """Digits that are not trained on, as they are."""
+
+    def __init__(self) -> None:
+        found = load_digits()
+        self._images = torch.tensor(found.images[NUM_SAMPLES:720] / 16.0, dtype=torch.float32).unsqueeze(1)
+        self._labels = np.asarray(found.target[NUM_SAMPLES:720], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self._images[index], int(self._labels[index])
+
+
 TASK = raytt.Task(name="shifted", model=model, data=Shifted, mode="train")

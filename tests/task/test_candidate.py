@@ -100,6 +100,46 @@ def test_budget_in_epochs_is_of_the_whole_training_set() -> None:
     assert Candidate(lr=0.1, batch_size=64, max_epochs=0.01).budget(num_samples=100, default_epochs=1) == 1
 
 
+def test_steps_of_several_minibatches_count_all_their_samples() -> None:
+    candidate = Candidate(lr=0.1, batch_size=8, accumulation_steps=4, max_epochs=3)
+    assert candidate.samples_per_step == 32
+    assert candidate.budget(num_samples=100, default_epochs=1) == 10
+    assert candidate.config() == {
+        "optimizer": "sgd",
+        "lr": 0.1,
+        "batch_size": 8,
+        "accumulation_steps": 4,
+        "max_epochs": 3,
+    }
+    assert Candidate.from_config(candidate.config()) == candidate
+    plain = replace(candidate, accumulation_steps=1)
+    own, others = ({name for name, *_ in c.sort_key()} for c in (candidate, plain))
+    assert own - others == {"accumulation_steps"}
+
+
+@pytest.mark.parametrize(("last_batch", "steps"), [("straddle", 8), ("drop", 6), ("keep", 9)])
+def test_budget_in_epochs_counts_the_minibatches_of_an_epoch(last_batch: str, steps: int) -> None:
+    """3 epochs of 100 samples in minibatches of 40: 2 or 3 in an epoch."""
+    candidate = Candidate(lr=0.1, batch_size=40, max_epochs=3)
+    assert candidate.budget(num_samples=100, default_epochs=1, last_batch=last_batch) == steps
+    accumulated = replace(candidate, accumulation_steps=2)
+    assert accumulated.budget(num_samples=100, default_epochs=1, last_batch=last_batch) == -(-steps // 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("gradient_accumulation_steps", "accumulation_steps"),
+        ("learning_rate", "lr"),
+        ("wd", "weight_decay"),
+        ("momentun", "momentum"),
+    ],
+)
+def test_names_of_other_libraries_are_refused_with_ours(key: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"Unknown hyperparameter '{key}'.*Did you mean '{meant}'"):
+        Candidate.from_config({"lr": 0.1, key: 2})
+
+
 def test_budget_does_not_round_up_a_rounding_error() -> None:
     assert 0.07 * 300 > 21.0
     assert Candidate(lr=0.1, batch_size=1, max_epochs=0.07).budget(num_samples=300, default_epochs=1) == 21
@@ -118,7 +158,7 @@ def test_budget_does_not_round_up_a_rounding_error() -> None:
         ({"batch_size": 0}, "batch_size is 0; it must be a whole number of at least 1"),
         ({"batch_size": 12.5}, "batch_size is 12.5"),
         ({"warmup_steps": -1}, "warmup_steps is -1"),
-        ({"schedule": "step"}, "Schedule 'step' has no 'step_size'"),
+        ({"schedule": "step"}, "has neither of step_size and step_epochs"),
         ({"nesterov": True}, "nesterov=True with momentum=0. Give a momentum above 0"),
         ({"nesterov": "yes"}, "nesterov is 'yes'"),
         ({"max_epochs": 1, "max_steps": 10}, "Both max_epochs and max_steps are given"),
@@ -128,7 +168,7 @@ def test_budget_does_not_round_up_a_rounding_error() -> None:
         ({"max_epochs": 0}, "max_epochs is 0"),
         ({"max_steps": 0}, "max_steps is 0"),
         ({"optimizer": "SGDM"}, "Unknown optimizer 'SGDM'. Did you mean 'sgd'"),
-        ({"optimizer": "lion"}, "Unknown optimizer 'lion'. Known: sgd"),
+        ({"optimizer": "muon"}, "Unknown optimizer 'muon'. Known: sgd"),
         ({"schedule": "cosin"}, "Unknown schedule 'cosin'. Did you mean 'cosine'"),
         ({"learning_rate": 1.0}, "Unknown hyperparameter 'learning_rate'"),
         ({"momentun": 0.9}, "Did you mean 'momentum'"),

@@ -17,8 +17,8 @@ from raytt.task.task import Task
 def build():
     return None
 
-task = Task(name="mine", model=build, data=None)
-other = Task(name="other", model=build, data=None)
+task = Task(mode="eval", name="mine", model=build, data=None)
+other = Task(mode="eval", name="other", model=build, data=None)
 search_space = [{"lr": 0.1}]
 """
 

@@ -46,7 +46,7 @@ def test_text_keeps_every_digit() -> None:
         (1.0, r"loss_ratio is 1\.0, but it must lie in \(0, 1\)"),
         (0, r"loss_ratio is 0\.0"),
         (float("nan"), "loss_ratio is nan"),
-        ("loss=-1", r"loss is -1\.0, but it must lie in \(0, inf\)"),
+        ("loss=-inf", r"loss is -inf, but it must lie in \(-inf, inf\)"),
         ("loss=inf", "loss is inf"),
         ("accuracy=1.01", r"accuracy is 1\.01, but it must lie in \(0, 1\]"),
         ("plateau=0.1@0", r"patience is 0\.0 epochs"),
@@ -59,7 +59,7 @@ def test_targets_that_make_no_sense(text: Any, message: str) -> None:
 
 def test_only_validation_targets_need_validation() -> None:
     needing = {name for name in KINDS.names() if Target(kind=name, value=0.5).needs_validation}
-    assert needing == {"val_loss", "val_accuracy"}
+    assert needing == {"val_loss", "val_loss_ratio", "val_accuracy"}
 
 
 def distance(target: str, **curves: Any) -> Any:
@@ -139,8 +139,7 @@ def test_a_kind_may_give_its_value_a_meaning_of_its_own(monkeypatch: pytest.Monk
         Target.parse("perplexity=1")
 
 
-def test_a_kind_registered_here_is_known_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS._entries, "val_loss_ratio", TargetKind(curve="val_loss", relative=True))
+def test_a_ratio_of_the_validation_loss_is_one_of_its_own_initial_value() -> None:
     target = Target.parse("val_loss_ratio=0.5")
     assert target.needs_validation
     assert target.level(5.0) == 2.5
@@ -148,3 +147,13 @@ def test_a_kind_registered_here_is_known_everywhere(monkeypatch: pytest.MonkeyPa
     assert (found <= 0.0).tolist() == [False, True, True]
     with pytest.raises(InputError, match=r"must lie in \(0, 1\)"):
         Target.parse("val_loss_ratio=2")
+
+
+def test_a_level_that_is_not_positive_is_met_where_the_loss_is_below_it() -> None:
+    target = Target.parse("loss=-1")
+    losses = np.array([0.5, -0.4, -1.0, -1.5])
+    found = target.distance(
+        train_loss=losses, initial_loss=losses[:1], train_accuracy=None, val_loss=None, val_accuracy=None
+    )
+    np.testing.assert_allclose(found, [1.5, 0.6, 0.0, -0.5])
+    assert str(target) == "loss=-1"

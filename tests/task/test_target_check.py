@@ -10,7 +10,7 @@ import torch
 from raytt.errors import InputError
 from raytt.task.losses import CrossEntropy, CustomLoss, SquaredError
 from raytt.task.target import Target
-from raytt.task.target_check import check_target
+from raytt.task.target_check import check_sign, check_target
 
 
 def one_per_sample(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -75,3 +75,18 @@ def test_floor_of_label_smoothing_is_what_minimisation_finds(smoothing: float, c
     # The grid of spacing 1e-4 misses the minimum by less than 1e-9.
     assert refused(lowest - 1e-8)
     assert not refused(lowest + 1e-8)
+
+
+def test_shares_of_a_loss_that_may_be_negative_are_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"loss_ratio=0\.1 is relative to the loss, which may be negative \(.* -0\.3.*loss=-1"
+    ):
+        check_sign(Target.parse(0.1), -0.3)
+    check_sign(Target.parse("loss=-1"), -0.3)
+    check_sign(Target.parse(0.1), 0.0)
+
+
+def test_no_absolute_target_lies_below_a_known_bound() -> None:
+    with pytest.raises(InputError, match=r"asks for a loss of -1, but .*CrossEntropy.* cannot fall below 0"):
+        check_target(Target.parse("loss=-1"), loss=CrossEntropy(), has_validation=False)
+    check_target(Target.parse("loss=-1"), loss=None, has_validation=False)

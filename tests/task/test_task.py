@@ -25,6 +25,7 @@ def make_task() -> Task:
         return net
 
     return Task(
+        mode="eval",
         name="t",
         model=factory,
         data=lambda: (torch.ones(4, 2) * scale, torch.zeros(4, dtype=torch.int64)),
@@ -54,7 +55,7 @@ def test_a_task_is_frozen_and_replaceable() -> None:
 
 
 def test_defaults_train_everything_in_eval_mode_with_cross_entropy() -> None:
-    task = Task(name="t", model=nn.Identity, data=None)
+    task = Task(mode="eval", name="t", model=nn.Identity, data=None)
     assert (task.loss, tuple(task.trainable), task.mode, task.reestimate_norms) == (
         "cross_entropy",
         ("*",),
@@ -66,4 +67,9 @@ def test_defaults_train_everything_in_eval_mode_with_cross_entropy() -> None:
 @pytest.mark.parametrize("name", ["", "a b", "../up", ".hidden", "ü", "a/b"])
 def test_names_that_make_no_directory_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"Task\.name is .*letters, digits"):
-        Task(name=name, model=nn.Identity, data=None)
+        Task(mode="eval", name=name, model=nn.Identity, data=None)
+
+
+def test_a_batch_loss_needs_training_mode() -> None:
+    with pytest.raises(InputError, match=r"'t' has a batch_loss and mode='eval'.*Use mode='train', or give `loss`"):
+        dataclasses.replace(make_task(), mode="eval", batch_loss=lambda model, batch: model(batch).mean())

@@ -36,7 +36,7 @@ INDEX = [4, 0, 5]
 
 
 def make_task(data: Any = None, **options: Any) -> Task:
-    return Task(name="t", model=nn.Identity, data=data, **options)
+    return Task(mode="eval", name="t", model=nn.Identity, data=data, **options)
 
 
 class Items(Dataset[Any]):
@@ -156,7 +156,7 @@ class Stream(IterableDataset[Any]):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (Stream(), "iterable dataset"),
+        (Stream(), "The data set is empty"),
         (7, "Cannot read data given as builtins.int.*map-style dataset"),
         ({"x": X, "y": Y}, "Cannot read data given as builtins.dict"),
         (X, "Cannot read data given as torch.Tensor"),
@@ -238,7 +238,7 @@ def test_default_forward_and_its_error() -> None:
         def forward(self, x: Tensor) -> tuple[Tensor]:
             return (x,)
 
-    with pytest.raises(InputError, match=r"returned tuple.*`forward"):
+    with pytest.raises(InputError, match=r"returned a tuple of length 1.*`forward"):
         default_forward(Wrong(), X)
 
 

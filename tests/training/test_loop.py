@@ -44,7 +44,7 @@ class Net(nn.Module):
         return self.two(torch.tanh(self.norm(self.one(x))))
 
 
-TASK = Task(name="t", model=Net, data=(X, Y), validation=(X_VAL, Y_VAL))
+TASK = Task(mode="eval", name="t", model=Net, data=(X, Y), validation=(X_VAL, Y_VAL))
 
 
 def by_hand(candidate: Candidate, *, seed: int, steps: int, trainable: Any = None) -> list[tuple[float, ...]]:
@@ -116,7 +116,7 @@ def test_linear_regression_follows_its_closed_form() -> None:
         nn.init.constant_(net.weight, 0.25)
         return net
 
-    task = Task(name="t", model=factory, data=(x, y), loss="squared_error")
+    task = Task(mode="eval", name="t", model=factory, data=(x, y), loss="squared_error")
     curve = train(task, Candidate(lr=0.3, batch_size=24), seed=0, steps=20, record_at=range(21))
     residual = x @ torch.full((3, 1), 0.25, dtype=torch.float64) - y
     step = torch.eye(24, dtype=torch.float64) - 0.3 / 24 * x @ x.T
@@ -127,7 +127,7 @@ def test_linear_regression_follows_its_closed_form() -> None:
 
 
 def test_only_trainable_parameters_move() -> None:
-    task = Task(name="t", model=Net, data=(X, Y), validation=(X_VAL, Y_VAL), trainable=["two.*"])
+    task = Task(mode="eval", name="t", model=Net, data=(X, Y), validation=(X_VAL, Y_VAL), trainable=["two.*"])
     candidate = Candidate(lr=0.1, batch_size=6, weight_decay=0.1)
     curve = train(task, candidate, seed=0, steps=10, record_at=[10])
     expected = by_hand(candidate, seed=0, steps=10, trainable=["two.weight", "two.bias"])
@@ -145,7 +145,7 @@ def test_training_on_a_part_equals_training_on_that_part_alone() -> None:
     part = [3, 20, 7, 11, 0, 15]
     candidate = Candidate(lr=0.05, batch_size=4)
     whole = train(TASK, candidate, seed=3, steps=9, train_index=part, val_index=[2, 5])
-    alone = Task(name="t", model=Net, data=(X[part], Y[part]), validation=(X_VAL[[2, 5]], Y_VAL[[2, 5]]))
+    alone = Task(mode="eval", name="t", model=Net, data=(X[part], Y[part]), validation=(X_VAL[[2, 5]], Y_VAL[[2, 5]]))
     expected = train(alone, candidate, seed=3, steps=9)
     assert whole.train_loss.tobytes() == expected.train_loss.tobytes()
     assert whole.val_loss is not None
@@ -176,6 +176,7 @@ def test_stops_at_its_target() -> None:
 @pytest.mark.parametrize("lr", [1e3, 1e200], ids=["grows", "overflows"])
 def test_divergence_is_recorded_without_nan(lr: float) -> None:
     task = Task(
+        mode="eval",
         name="t",
         model=lambda: nn.Linear(5, 1).double(),
         data=(X, X[:, :1]),
@@ -193,7 +194,7 @@ def test_divergence_is_recorded_without_nan(lr: float) -> None:
 
 def test_divergence_seen_only_in_a_record() -> None:
     # One step: its minibatch loss is the initial one, so only the record after it can tell.
-    task = Task(name="t", model=Net, data=(X, Y))
+    task = Task(mode="eval", name="t", model=Net, data=(X, Y))
     curve = train(task, Candidate(lr=1e6, batch_size=6), seed=0, steps=1, record_at=[1])
     assert curve.diverged
     assert curve.train_loss[1] == np.inf
@@ -202,7 +203,7 @@ def test_divergence_seen_only_in_a_record() -> None:
 
 
 def test_dtype_converts_weights_and_inputs() -> None:
-    task = Task(name="t", model=lambda: Net().float(), data=(X.float(), Y))
+    task = Task(mode="eval", name="t", model=lambda: Net().float(), data=(X.float(), Y))
     single = train(task, Candidate(lr=0.05, batch_size=6), seed=0, steps=5)
     double = train(task, Candidate(lr=0.05, batch_size=6), seed=0, steps=5, dtype=torch.float64)
     assert single.train_loss[-1] != double.train_loss[-1]
@@ -243,7 +244,7 @@ def test_unusable_arguments(options: dict[str, Any], message: str) -> None:
 
 
 def test_infinite_initial_loss_is_refused() -> None:
-    task = Task(name="t", model=Net, data=(X, Y), loss=lambda outputs, targets: outputs.sum(dim=1) / 0.0)
+    task = Task(mode="eval", name="t", model=Net, data=(X, Y), loss=lambda outputs, targets: outputs.sum(dim=1) / 0.0)
     with pytest.raises(InputError, match="not finite at the pre-trained weights"):
         train(task, Candidate(lr=0.1, batch_size=6), seed=0, steps=1)
 

@@ -34,7 +34,7 @@ class Net(nn.Module):
 
 
 def make_task(model: Any = Net, **options: Any) -> Task:
-    return Task(name="t", model=model, data=(X, Y), **options)
+    return Task(**{"mode": "eval", "name": "t", "model": model, "data": (X, Y), **options})
 
 
 def build(change: Callable[[Net], Any]) -> Callable[[], Net]:
@@ -122,13 +122,17 @@ class Attention(nn.Module):
         (make_task(build(lambda n: n.head.bias.fill_(torch.nan))), "Parameter head.bias holds NaN"),
         (make_task(build(lambda n: n.head.bias.fill_(torch.inf))), "Parameter head.bias holds NaN or infinite"),
         (make_task(build(lambda n: n.norm.running_var.fill_(torch.nan))), "statistics of batch norm norm hold NaN"),
+        (
+            make_task(lambda: nn.Linear(3, 3, dtype=torch.complex64)),
+            "weight would train and is complex.*pairs",
+        ),
         (make_task(lambda: nn.LazyLinear(3)), "Parameter weight has no values yet.*forward pass"),
         (make_task(lambda: nn.BatchNorm1d(3, track_running_stats=False)), "keeps no running statistics.*group norm"),
         (make_task(mode="train"), r"mode='train', but batch norm norm .*mode='eval'.*reestimate_norms"),
         (make_task(lambda: Net(norm=False), mode="train"), r"mode='train', but dropout drop .*rate to 0"),
         (make_task(Attention, mode="train"), r"mode='train', but dropout mix "),
         (make_task(mode="test"), "Task.mode is 'test'"),
-        (Task(name="t", model=Net, data=(X[:1], Y[:1]), reestimate_norms=True), "fewer than two samples"),
+        (Task(mode="eval", name="t", model=Net, data=(X[:1], Y[:1]), reestimate_norms=True), "fewer than two samples"),
     ],
 )
 def test_what_is_refused(task: Task, message: str) -> None:
@@ -169,7 +173,13 @@ def test_norm_statistics_are_the_average_over_the_batches() -> None:
 def test_norms_are_reestimated_on_the_tasks_own_data() -> None:
     size = NORM_SAMPLES + 100
     data = torch.randn(size, 3, generator=torch.Generator().manual_seed(1)) * 5 + 2
-    task = Task(name="t", model=lambda: nn.BatchNorm1d(3), data=(data, torch.zeros(size).long()), reestimate_norms=True)
+    task = Task(
+        mode="eval",
+        name="t",
+        model=lambda: nn.BatchNorm1d(3),
+        data=(data, torch.zeros(size).long()),
+        reestimate_norms=True,
+    )
     one, two = prepare_model(task), prepare_model(task)
     assert torch.equal(one.module.running_mean, two.module.running_mean)
     # A mean of 1,024 samples of standard deviation 5 is off by 0.16; 4 σ.

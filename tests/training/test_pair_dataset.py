@@ -18,7 +18,7 @@ LABELS = [1, 0, 1]
 
 
 def make_task(data: Any, **options: Any) -> Task:
-    return Task(name="t", model=nn.Identity, data=data, **options)
+    return Task(mode="eval", name="t", model=nn.Identity, data=data, **options)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ LABELS = pd.Series([2, 0, 1], dtype=np.int32)
 
 
 def reading(source: Any, **options: Any) -> tuple[Any, Tensor]:
-    task = Task(name="t", model=nn.Identity, data=source, **options)
+    task = Task(mode="eval", name="t", model=nn.Identity, data=source, **options)
     dataset = open_dataset(source, task)
     assert len(dataset) == 3  # type: ignore[arg-type]
     return load_batch(task, dataset, [2, 0])
@@ -94,4 +94,4 @@ def test_a_frame_alone_is_read_as_its_parquet_file(input_columns: list[str] | No
 )
 def test_unusable_pandas_data(source: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        open_dataset(source, Task(name="t", model=nn.Identity, data=source, **options))
+        open_dataset(source, Task(mode="eval", name="t", model=nn.Identity, data=source, **options))

@@ -44,7 +44,7 @@ def _data() -> tuple[Tensor, Tensor]:
     return centres[targets] + 0.7 * torch.randn(80, 10, generator=generator), targets
 
 
-TASK = Task(name="reference", model=_model, data=_data)
+TASK = Task(mode="eval", name="reference", model=_model, data=_data)
 
 
 def _run(candidate: Candidate = SGD, **changes: Any) -> ReferenceRun:

@@ -58,7 +58,7 @@ def slow_collate(items: list[Any]) -> tuple[Tensor, Tensor]:
 
 
 def make_task(data: Any = (X, Y), **options: Any) -> Task:
-    return Task(name="t", model=lambda: nn.Linear(3, 2), data=data, **options)
+    return Task(mode="eval", name="t", model=lambda: nn.Linear(3, 2), data=data, **options)
 
 
 def test_takes_the_steps_asked_for() -> None:
@@ -96,7 +96,7 @@ def test_stops_when_its_time_is_up(clock: StoppedClock) -> None:
 def test_weights_do_not_move(momentum: float) -> None:
     net = nn.Linear(3, 2)
     before = net.weight.detach().clone()
-    task = Task(name="t", model=lambda: net, data=(X, Y))
+    task = Task(mode="eval", name="t", model=lambda: net, data=(X, Y))
     time_steps(task, Candidate(lr=1e9, momentum=momentum, weight_decay=1.0, batch_size=4), repeats=3)
     assert torch.equal(net.weight, before)
 

@@ -17,7 +17,7 @@ LABELS = torch.zeros(10, dtype=torch.int64)
 
 
 def task(model: Any, data: Any, **options: Any) -> Task:
-    return Task(name="t", model=model, data=data, **options)
+    return Task(mode="eval", name="t", model=model, data=data, **options)
 
 
 def linear_task(**options: Any) -> Task:

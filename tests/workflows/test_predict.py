@@ -225,7 +225,7 @@ def _ten_digits(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.slow
 def test_few_of_many_outputs_predict_like_all_of_them(tmp_path: Path) -> None:
-    task = raytt.Task(name="many", model=_with_many_classes, data=lambda: _ten_digits(0, 80))
+    task = raytt.Task(mode="eval", name="many", model=_with_many_classes, data=lambda: _ten_digits(0, 80))
     space = [
         *({"lr": lr, "batch_size": 16} for lr in (0.05, 0.2)),
         {"optimizer": "adamw", "lr": 0.01, "batch_size": 16},
@@ -248,6 +248,7 @@ def test_few_of_many_outputs_predict_like_all_of_them(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_few_outputs_serve_validation_targets_and_label_smoothing(tmp_path: Path) -> None:
     task = raytt.Task(
+        mode="eval",
         name="many",
         model=_with_many_classes,
         data=lambda: _ten_digits(0, 80),

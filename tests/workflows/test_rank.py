@@ -53,7 +53,9 @@ def _digits(start: int, count: int) -> tuple[Tensor, Tensor]:
     return images, torch.tensor(digits.target[chosen])
 
 
-TASK = raytt.Task(name="tiny", model=_model, data=lambda: _digits(0, 40), validation=lambda: _digits(40, 24))
+TASK = raytt.Task(
+    mode="eval", name="tiny", model=_model, data=lambda: _digits(0, 40), validation=lambda: _digits(40, 24)
+)
 SPACE = [
     {"lr": lr, "momentum": momentum, "batch_size": batch}
     for lr in (0.003, 0.1)
@@ -318,6 +320,10 @@ _REFUSED: dict[str, tuple[type[raytt.RayttError], Callable[[], dict[str, Any]]]]
     "precision is 'float8'": (raytt.InputError, lambda: {"precision": "float8"}),
     "proj_dim is 0": (raytt.InputError, lambda: {"proj_dim": 0}),
     "usd_per_hour is -1": (raytt.InputError, lambda: {"usd_per_hour": -1.0}),
+    "optimizer 'lion' cannot be simulated in mode='eval'": (
+        raytt.InputError,
+        lambda: {"space": [{"optimizer": "lion", "lr": 1e-4}]},
+    ),
     "The search space is an empty list": (raytt.InputError, lambda: {"space": []}),
     "it must lie in": (raytt.InputError, lambda: {"target": 1.5}),
     "needs validation data": (
@@ -383,6 +389,7 @@ def test_a_model_factory_that_fails_on_a_worker_shows_its_traceback(tmp_path: Pa
 def test_the_digits_example(tmp_path: Path) -> None:
     from raytt.examples import digits
 
-    ranking = _rank(tmp_path, digits.task, digits.search_space, target=digits.target, proj_dim=4096, num_candidates=8)
+    task = replace(digits.task, mode="eval")
+    ranking = _rank(tmp_path, task, digits.search_space, target=digits.target, proj_dim=4096, num_candidates=8)
     assert len(ranking.entries) == 8
     assert ranking.best is not None

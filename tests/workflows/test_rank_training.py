@@ -14,18 +14,22 @@ import pytest
 
 import raytt
 from raytt.pricing.step_time import StepTime
+from raytt.rates.evaluation import EvaluationPlan
 from raytt.rates.reference import train_as_given
 from raytt.rates.smoothing import first_crossing, smoothed
 from raytt.report.html import report
 from raytt.results.finished_run import load_run
 from raytt.workflows import step_costs
-from tests.support.training_task import NUM_SAMPLES, TASK
+from tests.support.training_task import NUM_SAMPLES, TASK, Held
 
 TARGET = 0.4
+VALIDATION_TARGET = "val_loss_ratio=0.4"
+VALIDATED = replace(TASK, validation=Held)
 SPACE = [
     {"lr": 0.03, "momentum": 0.9, "batch_size": 32},
     {"lr": 0.1, "batch_size": 32},
     {"lr": 0.03, "batch_size": 16, "schedule": "cosine"},
+    {"lr": 0.06, "batch_size": 16, "accumulation_steps": 2},
     {"lr": 0.01, "momentum": 0.9, "batch_size": 64, "warmup_steps": 5},
     {"optimizer": "adamw", "lr": 0.01, "batch_size": 32},
     {"optimizer": "adamw", "lr": 0.003, "batch_size": 16},
@@ -82,6 +86,34 @@ def test_predicted_steps_are_those_of_real_training(ranking: raytt.Ranking) -> N
     assert ranking.method == "rates"
 
 
+@pytest.fixture(scope="module")
+def evaluated(folder: Path) -> raytt.Ranking:
+    return ranked(folder / "evaluated", task=VALIDATED, target=VALIDATION_TARGET)
+
+
+def real_steps_to_validation(candidate: raytt.Candidate) -> float:
+    budget = candidate.budget(num_samples=NUM_SAMPLES, default_epochs=20)
+    target = raytt.Target.parse(VALIDATION_TARGET)
+    log = train_as_given(
+        VALIDATED, candidate, seed=9, steps=budget, evaluations=EvaluationPlan(at=range(1, budget), target=target)
+    )
+    return float(log.evaluated[-1][0]) if log.met else math.inf
+
+
+def test_steps_to_a_validation_target_are_those_of_real_training(evaluated: raytt.Ranking) -> None:
+    errors = []
+    for entry in evaluated.entries:
+        real = real_steps_to_validation(entry.candidate)
+        assert math.isfinite(real) == entry.forecast.reaches, entry
+        if entry.forecast.steps is not None:
+            errors.append(math.log(entry.forecast.steps / real))
+            assert entry.forecast.val_accuracy is not None
+    assert len(errors) >= 5
+    assert np.median(np.abs(errors)) < math.log(1.3), errors
+    assert max(map(abs, errors)) < math.log(2.2), errors
+    assert "eval mode" in " ".join(evaluated.notes)
+
+
 def test_it_says_what_it_found_random(ranking: raytt.Ranking) -> None:
     text = " ".join(ranking.notes)
     for said in ("augmentation", "dropout", "2 batch-norm layers normalise", "smoothed loss of minibatches"):
@@ -105,7 +137,7 @@ def test_what_is_done_is_used_again(ranking: raytt.Ranking, folder: Path, monkey
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"target": "val_accuracy=0.9", "task": replace(TASK, validation=TASK.data)}, "training loss only"),
+        ({"target": "plateau=0.01@2"}, "too noisy to tell"),
         ({"estimator": raytt.EstimatorSettings(reference_steps=0)}, "need a reference run"),
     ],
 )

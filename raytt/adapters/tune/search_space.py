@@ -29,7 +29,7 @@ from ray.tune.search.sample import Domain
 from ray.tune.search.variant_generator import generate_variants
 
 from raytt.errors import InputError
-from raytt.task.candidate import Candidate, hyperparameters, takes_several
+from raytt.task.candidate import Candidate, check_known, takes_several
 
 PATIENCE = 1000
 """Draws in a row that bring nothing new, after which a search space counts as exhausted."""
@@ -100,15 +100,15 @@ def _draw_from_domains(space: dict[Any, Any], num_candidates: int, seed: int) ->
         raise InputError("The search space is empty.", "Give at least a learning rate: {'lr': tune.loguniform(…)}.")
     _check_lists(space)
     # A generator, not a number: with a number Tune seeds every hyperparameter alike, and all are perfectly correlated.
-    one_pass = _distinct(_variants(space, np.random.default_rng(seed)), num_candidates + 1)
+    one_pass = distinct(_variants(space, np.random.default_rng(seed)), num_candidates + 1)
     if len(one_pass) > num_candidates:
-        drawn = _distinct(_endless(_without_grids(space), np.random.default_rng(seed)), num_candidates)
+        drawn = distinct(_endless(_without_grids(space), np.random.default_rng(seed)), num_candidates)
         note = (
             f"The grid holds more than {num_candidates} configurations; {len(drawn)} of them were drawn at random. "
             "Ask for more candidates to have them all."
         )
         return _drawn(drawn, (note,))
-    drawn = _distinct(_endless(space, np.random.default_rng(seed)), num_candidates)
+    drawn = distinct(_endless(space, np.random.default_rng(seed)), num_candidates)
     note = f"The search space gave {len(drawn)} distinct configurations; {num_candidates} were asked for."
     return _drawn(drawn, (note,) if len(drawn) < num_candidates else ())
 
@@ -142,7 +142,7 @@ def _endless(space: dict[Any, Any], rng: np.random.Generator) -> Iterator[tuple[
         yield from _variants(space, rng)
 
 
-def _distinct(candidates: Iterator[tuple[Candidate, dict[str, Any]]], count: int) -> dict[Candidate, dict[str, Any]]:
+def distinct(candidates: Iterator[tuple[Candidate, dict[str, Any]]], count: int) -> dict[Candidate, dict[str, Any]]:
     """The first ``count`` distinct ones; fewer if the iterator ends or brings nothing new `PATIENCE` times in a row."""
     found: dict[Candidate, dict[str, Any]] = {}
     stale = 0
@@ -168,12 +168,11 @@ def candidate_of(config: Mapping[Any, Any]) -> Candidate:
                 raise InputError(
                     f"The configuration {dict(config)!r} gives {name!r} twice.", "Give each hyperparameter once."
                 )
-            if inner is value and name not in hyperparameters():
-                raise InputError(
-                    f"Unknown hyperparameter {name!r} under {key!r} in {dict(config)!r}.",
-                    f"Known: {', '.join(hyperparameters())}.",
-                )
+            if inner is value:
+                check_known({name: setting}, f"under {key!r} in {dict(config)!r}")
             flat[name] = setting
+    # Before what is None is left out: a name that nothing knows is a mistake whatever its value.
+    check_known(flat)
     return Candidate.from_config({name: setting for name, setting in flat.items() if setting is not None})
 
 

@@ -93,7 +93,7 @@ class SlowTrialStopper(Stopper):  # type: ignore[misc]
 
 
 def _threshold(ranking: Ranking) -> float:
-    target, start = ranking.target, ranking.provenance.initial_loss
+    target, start = ranking.target, ranking.provenance.start_of(ranking.target)
     if target.settles or (target.relative and start is None):
         raise InputError(
             f"The ranking does not say at which value of a metric {target} is reached.", "Give a threshold."

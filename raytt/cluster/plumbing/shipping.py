@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import site
+import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -15,6 +17,7 @@ from typing import Any
 import ray
 from ray import cloudpickle
 
+from raytt.cluster.plumbing.cached_functions import cached_by_value
 from raytt.errors import InputError
 from raytt.task.task import Task
 
@@ -30,7 +33,8 @@ def by_value(task: Task) -> Iterator[None]:
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
-        yield
+        with cached_by_value(modules):
+            yield
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
@@ -46,10 +50,45 @@ def put(task: Task) -> Any:
         return ray.put(task)
     except Exception as error:
         # Pickling runs the code of whatever the task holds, so that anything may be raised.
+        raise _stays(task, error) from error
+
+
+def rehearse(task: Task) -> int:
+    """Send the task to another process as to a worker, and let it be unpacked there; the number of bytes.
+
+    The other process is a Python of its own in an empty folder: what only this one can import is not found there.
+
+    Raises:
+        InputError: If the task cannot be pickled, or not unpacked there.
+    """
+    with by_value(task):
+        try:
+            data = cloudpickle.dumps(task)
+        except Exception as error:
+            raise _stays(task, error) from error
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", "import pickle, sys; pickle.load(sys.stdin.buffer)"],
+            input=data,
+            capture_output=True,
+            cwd=folder,
+            check=False,
+        )
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
         raise InputError(
-            f"Task {task.name!r} cannot travel to workers: {error}",
-            "Give the model and the data as functions that build them, and keep open files and locks out of the task.",
-        ) from error
+            f"Task {task.name!r} does not arrive in another process: {lines[-1]}",
+            "Define what the task uses in its own file or beside it, or install it as a package; give the model and "
+            "the data as functions that build them.",
+        )
+    return len(data)
+
+
+def _stays(task: Task, error: Exception) -> InputError:
+    return InputError(
+        f"Task {task.name!r} cannot travel to workers: {error}",
+        "Give the model and the data as functions that build them, and keep open files and locks out of the task.",
+    )
 
 
 def _own_modules(task: Task) -> list[ModuleType]:
@@ -68,7 +107,8 @@ def _own_modules(task: Task) -> list[ModuleType]:
 
 
 def _parts(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, tuple | list) else [value]
+    """A value's parts whose code it needs; what wraps a user's objects names them as ``travels_with``."""
+    return list(value) if isinstance(value, tuple | list) else [value, *getattr(value, "travels_with", ())]
 
 
 def _module_of(value: Any) -> str | None:

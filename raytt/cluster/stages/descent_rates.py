@@ -22,6 +22,7 @@ from raytt.cluster.plumbing.session import WorkerResources
 from raytt.cluster.stages.training_references import SavedReference, state_bytes, state_ref
 from raytt.rates.descent_rates import descent_rate
 from raytt.rates.gradients import MinibatchGradients
+from raytt.rates.rate_table import Batch, samples_of
 from raytt.rates.signal import Signal
 from raytt.store.cache import Cache, json_cache
 from raytt.store.fingerprint import fingerprint
@@ -42,8 +43,8 @@ class RateRequest:
     """Of which family."""
     point: int
     """Number of the saved state."""
-    batch_size: int
-    """B."""
+    batch: Batch
+    """What one gradient is the mean of."""
     scales: tuple[Candidate, ...]
     """One candidate for each way of scaling gradients: all optimizers of the family that differ in it."""
 
@@ -54,7 +55,7 @@ def _measure(
     entries: Sequence[Entry],
     scales: Sequence[Candidate],
     point: int,
-    batch_size: int,
+    batch: Batch,
     minibatches: int,
     seed: int,
     resources: WorkerResources,
@@ -64,9 +65,10 @@ def _measure(
     source.load(unpack(state_bytes(arrays), entries))
     size = math.ceil(minibatches / BLOCKS)
     blocks = [
-        source.block(point, batch_size, range(low, min(low + size, minibatches))) for low in range(0, minibatches, size)
+        source.block(point, batch, range(low, min(low + size, minibatches))) for low in range(0, minibatches, size)
     ]
-    return [asdict(descent_rate(candidate, blocks)) for candidate in scales]
+    lr_scales, decayed = source.lr_scales(), source.decayed_weights()
+    return [asdict(descent_rate(candidate, blocks, lr_scales, decayed)) for candidate in scales]
 
 
 _MEASURE: Any = ray.remote(max_retries=3)(_measure)
@@ -99,15 +101,15 @@ def measure_rates(
     """
 
     def key(request: RateRequest) -> str:
-        asked = [request.point, request.batch_size, [c.sort_key() for c in request.scales], minibatches, seed]
-        return fingerprint([request.reference.made_from, *asked])
+        asked = [request.point, request.batch, [c.sort_key() for c in request.scales], minibatches, seed]
+        return fingerprint([request.reference.made_from, "norms, pull", *asked])
 
     cache: Cache[RateRequest, list[dict[str, Any]], list[Signal]] = json_cache(
         run,
         key=key,
         file=lambda _, key: f"rates/{key}.json",
         encode=list[dict[str, Any]],
-        decode=lambda stored: [Signal(**signal) for signal in stored],
+        decode=lambda stored: [Signal(**{**signal, "norms": tuple(signal["norms"])}) for signal in stored],
     )
     worker = _MEASURE.options(**resources.options())
     return run_cached(
@@ -119,15 +121,15 @@ def measure_rates(
             request.reference.entries,
             request.scales,
             request.point,
-            request.batch_size,
+            request.batch,
             minibatches,
             seed,
             resources,
         ),
-        label=lambda request: f"Descent rates with batch size {request.batch_size}",
+        label=lambda request: f"Descent rates with batch size {request.batch}",
         what=f"descent rates of {minibatches} minibatches",
         phase=phase,
         in_flight=num_workers,
         # The longest first, so that no worker starts one when the others have nothing left.
-        order=lambda request: -request.batch_size,
+        order=lambda request: -samples_of(request.batch),
     )

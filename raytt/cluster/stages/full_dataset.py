@@ -53,7 +53,7 @@ def solve_whole(
     further = replace(simulation, target=deeper(simulation.target))
     rows = solvers.solve(budgets, further, phase)
     sizes = sorted({size for share in SHARES if 0 < (size := round(share * num_samples)) < num_samples})
-    fitting = {c: budget for c, budget in budgets.items() if 2 * c.batch_size <= num_samples}
+    fitting = {c: budget for c, budget in budgets.items() if 2 * c.samples_per_step <= num_samples}
     smaller = {
         size: solvers.solve(fitting, replace(further, subset=size, num_paths=min(PATHS, simulation.num_paths)), phase)
         for size in sizes
@@ -61,7 +61,7 @@ def solve_whole(
     found = dict(rows)
     for c in fitting:
         # Where a batch is larger than a share, the simulation had a batch's worth.
-        parts = {max(size, c.batch_size): smaller[size][c] for size in sizes}
+        parts = {max(size, c.samples_per_step): smaller[size][c] for size in sizes}
         lifted = lift(
             rows[c].curves,
             rows[c].number,

@@ -35,6 +35,12 @@ class ReferencePlan:
     """Saved states besides the one at the pre-trained weights, S."""
     most_steps: int
     """Steps, restarts included, after which it stops all the same."""
+    goal: float | None = None
+    """The loss aimed at, where losses may be negative; None: ratios say enough."""
+
+    def identity(self) -> dict[str, Any]:
+        """What is set of it as plain values, for a key."""
+        return {k: v for k, v in vars(self).items() if v is not None} | {"candidate": self.candidate.sort_key()}
 
     @property
     def family(self) -> str:
@@ -93,7 +99,7 @@ def run_kept(
     return run_cached(
         plans,
         Cache(
-            key=lambda plan: fingerprint([*facts, vars(plan) | {"candidate": plan.candidate.sort_key()}]),
+            key=lambda plan: fingerprint([*facts, plan.identity()]),
             read=stored,
             write=write,
         ),

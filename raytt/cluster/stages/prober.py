@@ -148,5 +148,6 @@ def check_alike(alike: bool) -> None:
         raise InputError(
             "The model factory does not give the same weights on every call.",
             "Load saved weights, or draw new ones from a generator with a fixed seed inside the factory "
-            "(torch.manual_seed in its first line does).",
+            "(torch.manual_seed in its first line does). Where the forward pass itself changes weights (a cap on "
+            "norms), use mode='train'.",
         )

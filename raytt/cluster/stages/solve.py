@@ -90,7 +90,7 @@ class Piece:
     @property
     def cost(self) -> int:
         """Sample gradients, at most."""
-        return self.candidates[0].batch_size * sum(self.budgets)
+        return self.candidates[0].samples_per_step * sum(self.budgets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,7 @@ def _solve(
         full_batch=simulation.full_batch,
         network=network,
         preconditioner=None if path is None else path.preconditioner,
-        subset=simulation.subset_of(piece.candidates[0].batch_size),
+        subset=simulation.subset_of(piece.candidates[0].samples_per_step),
     )
 
 
@@ -158,9 +158,9 @@ _SOLVE: Any = ray.remote(num_cpus=1, max_retries=3)(_solve)
 
 def cut(budgets: Mapping[Candidate, int], simulation: Simulation) -> list[list[Piece]]:
     """The candidates as groups of pieces; the pieces of one group have the same candidates on different paths."""
-    ordered = sorted(budgets, key=lambda c: (c.optimizer.name, c.batch_size, c.sort_key()))
+    ordered = sorted(budgets, key=lambda c: (c.optimizer.name, c.samples_per_step, c.sort_key()))
     groups = []
-    for _, same in groupby(ordered, key=lambda c: (c.optimizer.name, c.batch_size)):
+    for _, same in groupby(ordered, key=lambda c: (c.optimizer.name, c.samples_per_step)):
         alike = tuple(same)
         parts = -(-len(alike) // MOST_CANDIDATES)
         bounds = [round(part * len(alike) / parts) for part in range(parts + 1)]
@@ -317,7 +317,7 @@ class _Source:
 
 
 def _label(piece: Piece) -> str:
-    return f"Simulating {len(piece.candidates)} candidates with batch size {piece.candidates[0].batch_size}"
+    return f"Simulating {len(piece.candidates)} candidates with batch size {piece.candidates[0].samples_per_step}"
 
 
 def _file(key: str) -> str:

@@ -36,6 +36,9 @@ class Opened:
     num_trained: int
     """Samples that a reference run trains on: N_full, or of a `ray.data.Dataset` N, as workers get no other rows."""
 
+    read_notes: tuple[str, ...] = ()
+    """What must be said of how it was read."""
+
     @property
     def num(self) -> int:
         """N, training samples probed."""
@@ -45,8 +48,9 @@ class Opened:
     def notes(self) -> tuple[str, ...]:
         """What the user must be told, one sentence each."""
         if self.num_trained == self.num_full:
-            return ()
+            return self.read_notes
         return (
+            *self.read_notes,
             f"Reference runs train on the {self.num_trained:,} probed rows of the ray.data.Dataset, not on all "
             f"{self.num_full:,}.",
         )
@@ -58,19 +62,14 @@ def open_data(
     """Open the data, choose what is probed, and hold the batch sizes against both."""
     train = ray_data.open_source(task.data, task)
     num_full = ray_data.count(train)
-    largest = max(c.batch_size for c in candidates)
-    if largest > num_full:
-        raise InputError(
-            f"A candidate has batch_size {largest}, but the training data has only N = {num_full} samples.",
-            f"Keep batch sizes in the search space to at most {num_full}.",
-        )
+    largest = _largest_batch(candidates, num_full)
     size = min(num_full, max(DEFAULT_SAMPLES, largest)) if samples is None else samples
     index: dict[SplitName, NDArray[np.int64]] = {
         "train": choose_subsample(num_full, None if size == num_full else size, seed)
     }
     if largest > size:
         raise InputError(
-            f"A candidate has batch_size {largest}, but only N = {size} samples are to be probed.",
+            f"A candidate has {_named(candidates)} {largest}, but only N = {size} samples are to be probed.",
             f"Probe at least {largest} samples, or keep batch sizes to at most {size}.",
         )
     others = None
@@ -93,3 +92,35 @@ def open_data(
         timed_index=timed_index,
         num_trained=len(index["train"]) if compact else num_full,
     )
+
+
+def open_for_training(task: Task, candidates: Sequence[Candidate]) -> Opened:
+    """Open the data whole, as training in the user's own mode reads it: nothing is probed, and no sample left out."""
+    whole, num_full, notes = ray_data.with_all_rows(task)
+    _largest_batch(candidates, num_full)
+    everything = np.arange(num_full, dtype=np.int64)
+    return Opened(
+        probed=whole,
+        timed=whole,
+        num_full=num_full,
+        index={"train": everything},
+        timed_index=everything,
+        num_trained=num_full,
+        read_notes=notes,
+    )
+
+
+def _largest_batch(candidates: Sequence[Candidate], num_full: int) -> int:
+    """The largest batch size, if the data has as many samples."""
+    largest = max(c.samples_per_step for c in candidates)
+    if largest > num_full:
+        raise InputError(
+            f"A candidate has {_named(candidates)} {largest}, but the training data has only N = {num_full} samples.",
+            f"Keep batch sizes in the search space to at most {num_full}.",
+        )
+    return largest
+
+
+def _named(candidates: Sequence[Candidate]) -> str:
+    """What the samples of a step are the product of."""
+    return "batch_size" if all(c.accumulation_steps == 1 for c in candidates) else "batch_size · accumulation_steps"

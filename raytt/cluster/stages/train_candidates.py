@@ -16,14 +16,15 @@ from raytt.cluster.plumbing.process import settle
 from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.session import WorkerResources
 from raytt.forecast.crossing import PathCurves
-from raytt.rates.reference import train_as_given
+from raytt.rates.evaluation import EvaluationPlan
+from raytt.rates.reference import TrainingLog, train_as_given
 from raytt.rates.smoothing import first_crossing, smoothed
 from raytt.results.validation import Outcome
 from raytt.store.cache import Cache, json_cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Run
 from raytt.task.candidate import Candidate
-from raytt.task.target import Target
+from raytt.task.target import ROUNDING, Target
 from raytt.task.task import Task
 from raytt.training.loop import TrainingCurve, record_points, train
 
@@ -45,6 +46,8 @@ class Trial:
     """Steps after which it is given up."""
     budget: int
     """Steps at which its schedule ends."""
+    initial_loss: float | None = None
+    """To which a share of the initial training loss refers; None: the run's own first loss."""
 
 
 def outcome(curve: TrainingCurve, target: Target, *, steps_per_epoch: float) -> Outcome:
@@ -87,12 +90,16 @@ def _train(task: Task, trial: Trial, target: Target, resources: WorkerResources,
         stop_at_loss_ratio=target.loss_ratio,
         device=resources.device,
     )
-    return asdict(outcome(curve, target, steps_per_epoch=num_samples / trial.candidate.batch_size))
+    return asdict(outcome(curve, target, steps_per_epoch=num_samples / trial.candidate.samples_per_step))
 
 
 def _train_as_given(task: Task, trial: Trial, target: Target, resources: WorkerResources) -> Outcome:
-    """In the user's own mode: the target is on the smoothed loss of minibatches, as forecasts have it."""
+    """In the user's own mode: the smoothed loss of minibatches, and quality in eval mode, as forecasts have them."""
     begin = time.perf_counter()
+    evaluated = target.curve != "train_loss"
+    plan = EvaluationPlan(
+        at=record_points(trial.steps, count=RECORDS), train=target.curve == "train_accuracy", target=target
+    )
     log = train_as_given(
         task,
         trial.candidate,
@@ -102,9 +109,13 @@ def _train_as_given(task: Task, trial: Trial, target: Target, resources: WorkerR
         # The smoothed curve needs what follows an arrival, too.
         stop_ratio=None if target.loss_ratio is None else PAST_TARGET * target.loss_ratio,
         device=resources.device,
+        evaluations=plan if evaluated else None,
     )
+    seconds = (time.perf_counter() - begin) / len(log.losses)
+    if evaluated:
+        return _evaluated_outcome(log, target, seconds)
     curve = smoothed(log.losses)
-    level = float(target.level(float(curve[0])))
+    level = float(target.level(float(curve[0]) if trial.initial_loss is None else trial.initial_loss))
     steps = first_crossing(np.arange(len(curve), dtype=np.float64), curve, level)
     return Outcome(
         steps=steps if math.isfinite(steps) else None,
@@ -112,7 +123,28 @@ def _train_as_given(task: Task, trial: Trial, target: Target, resources: WorkerR
         diverged=log.diverged,
         accuracy=None,
         val_accuracy=None,
-        seconds_per_step=(time.perf_counter() - begin) / len(log.losses),
+        seconds_per_step=seconds,
+    )
+
+
+def _evaluated_outcome(log: TrainingLog, target: Target, seconds: float) -> Outcome:
+    at = np.asarray([step for step, _ in log.evaluated], dtype=np.float64)
+    curves = {name: np.asarray([m.curves()[name] for _, m in log.evaluated]) for name in log.evaluated[0][1].curves()}
+    curve, sign = curves[target.curve], -1.0 if target.on_accuracy else 1.0
+    level = float(target.level(float(curve[0]))) - (ROUNDING if target.on_accuracy else 0.0)
+    steps = first_crossing(at, sign * curve, sign * level)
+    end = min(steps, float(at[-1]))
+    accuracies = [
+        float(np.interp(end, at, curves[name])) if name in curves else None
+        for name in ("train_accuracy", "val_accuracy")
+    ]
+    return Outcome(
+        steps=steps if math.isfinite(steps) else None,
+        steps_done=len(log.losses),
+        diverged=log.diverged,
+        accuracy=accuracies[0],
+        val_accuracy=accuracies[1],
+        seconds_per_step=seconds,
     )
 
 
@@ -147,6 +179,8 @@ def train_really(
 
     def key(trial: Trial) -> str:
         asked = [trial.candidate.sort_key(), trial.seed, trial.steps, trial.budget, str(target), resources.totals()]
+        if trial.initial_loss is not None:
+            asked.append(trial.initial_loss)
         return fingerprint([dict(facts), *asked])
 
     cache: Cache[Trial, dict[str, Any], Outcome] = json_cache(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.run_files import Files
 from raytt.cluster.plumbing.session import WorkerResources
 from raytt.cluster.stages.kept_runs import ReferencePlan, run_kept
-from raytt.forecast.training_prediction import TrainingReference
+from raytt.forecast.training_reference import TrainingReference
+from raytt.rates.evaluation import EvaluationPlan, Metrics, spaced
 from raytt.rates.reference_search import find_reference
 from raytt.store.run import Arrays, FileRecord, Run
 from raytt.task.candidate import Candidate
+from raytt.task.target import Target
 from raytt.task.task import Task
 from raytt.training.state import Entry, pack
 
@@ -38,7 +40,27 @@ class SavedReference(TrainingReference):
     """Fingerprint of all that it depends on."""
 
 
-def _run(task: Task, plan: ReferencePlan, resources: WorkerResources) -> tuple[dict[str, Any], list[Arrays]]:
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan(ReferencePlan):
+    """What is asked of a reference run in training mode."""
+
+    target: Target | None
+    """The target where it is on a curve that is evaluated: met, it ends the run."""
+    evaluates: bool
+    """Whether quality is evaluated in eval mode on the way."""
+
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | {"target": None if self.target is None else str(self.target)}
+
+    def evaluations(self) -> EvaluationPlan | None:
+        """When it is."""
+        if not self.evaluates:
+            return None
+        train = self.target is not None and not self.target.needs_validation
+        return EvaluationPlan(at=spaced(self.most_steps), train=train, target=self.target)
+
+
+def _run(task: Task, plan: TrainingPlan, resources: WorkerResources) -> tuple[dict[str, Any], list[Arrays]]:
     settle(threads=resources.cpus, gpus=resources.gpus)
     found = find_reference(
         task,
@@ -47,7 +69,9 @@ def _run(task: Task, plan: ReferencePlan, resources: WorkerResources) -> tuple[d
         stop_ratio=plan.stop_ratio,
         num_points=plan.num_waypoints,
         most_steps=plan.most_steps,
+        goal=plan.goal,
         device=resources.device,
+        evaluations=plan.evaluations(),
     )
     packed = [pack(point.state) for point in found.log.points]
     summary = {
@@ -55,6 +79,7 @@ def _run(task: Task, plan: ReferencePlan, resources: WorkerResources) -> tuple[d
         "losses": found.log.losses.tolist(),
         "times": found.log.times.tolist(),
         "states": len(packed),
+        "evaluated": [[step, asdict(metrics)] for step, metrics in found.log.evaluated],
         "point_steps": [point.step for point in found.log.points],
         "entries": [entry.to_json() for entry in packed[0][1]],
         "wasted_steps": found.wasted_steps,
@@ -68,7 +93,7 @@ _RUN: Any = ray.remote(num_returns=2, max_retries=3)(_run)
 
 def run_training_references(
     task_ref: Any,
-    plans: Sequence[ReferencePlan],
+    plans: Sequence[TrainingPlan],
     *,
     resources: WorkerResources,
     run: Run,
@@ -107,6 +132,7 @@ def _read(summary: dict[str, Any], states: tuple[FileRecord, ...], made_from: st
         losses=np.asarray(summary["losses"], dtype=np.float64),
         times=np.asarray(summary["times"], dtype=np.float64),
         point_steps=tuple(summary["point_steps"]),
+        evaluated=tuple((step, Metrics(**metrics)) for step, metrics in summary["evaluated"]),
         entries=tuple(Entry.from_json(entry) for entry in summary["entries"]),
         states=states,
         wasted_steps=summary["wasted_steps"],

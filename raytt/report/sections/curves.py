@@ -60,7 +60,9 @@ def curves(ranking: Ranking, shown: Sequence[Curve], quantity: str) -> Markup | 
     else:
         beginning = max(float(curve.band.curves[quantity][1, 0]) for curve in there)
         # A curve that diverges leaves the figure instead of flattening the others.
-        y = Axis.over(f"{label}, logarithmic", [v for v in values if v <= 3.0 * beginning], log=True)
+        held = [v for v in values if v <= 3.0 * abs(beginning)]
+        positive = all(v > 0.0 for v in held)
+        y = Axis.over(f"{label}, logarithmic" if positive else label, held, log=positive)
     names = ", ".join(f"rank {curve.entry.rank}" for curve in there)
     figure = Figure(
         f"curves-{quantity.replace('_', '-')}",
@@ -93,7 +95,7 @@ def _points(steps: Sequence[float], values: Sequence[float]) -> list[Point]:
 
 def _level(ranking: Ranking, quantity: str) -> float | None:
     """The target's value on that quantity's axis; None where it is on another quantity."""
-    target, start = ranking.target, ranking.provenance.initial_loss
+    target, start = ranking.target, ranking.provenance.start_of(ranking.target)
     if target.settles or target.curve != quantity or (target.relative and start is None):
         return None
     return float(target.level(start or 0.0))
@@ -118,8 +120,8 @@ _OF_SIMULATIONS = (
     "end of the budget."
 )
 _OF_RATES = (
-    "The smoothed loss of minibatches in training mode; the band is that of the 90 % interval of steps. A curve ends "
-    "with the budget."
+    "Training loss: the smoothed loss of minibatches in training mode. The band is that of the 90 % interval of steps. "
+    "A curve ends with the budget. Validation is known up to the end of the reference run, and drawn level beyond it."
 )
 
 

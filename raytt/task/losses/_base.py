@@ -57,6 +57,22 @@ class Loss(ABC):
         """
         return targets
 
+    def batch_value(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of a minibatch in training mode, one number: by default the mean of `value`.
+
+        Outputs and targets may have any shapes that the loss knows; samples may depend on each other.
+        """
+        return self.value(outputs, targets).mean()
+
+    def batch_accuracy(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """The share of correct answers in a minibatch, one number, or None where accuracy means nothing."""
+        correct = self.correct(outputs, targets)
+        return None if correct is None else correct.to(torch.float64).mean()
+
+    def convert_batch(self, targets: Tensor) -> Tensor:
+        """`convert` for what `batch_value` takes; in training mode targets need not have a row per sample."""
+        return self.convert(targets)
+
     def floor(self, num_outputs: int) -> float:
         """A value below which ℓ cannot fall for any outputs and targets; −∞ where none is known.
 

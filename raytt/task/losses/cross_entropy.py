@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from scipy.special import entr
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from raytt.errors import InputError
 from raytt.task.losses._base import Loss, check_outputs
+from raytt.task.losses._layout import as_labels, as_outputs_have, flat_positions, share_of_correct
 from raytt.task.losses.sampled_cross_entropy import SampledCrossEntropy
 
 
@@ -56,6 +58,27 @@ class CrossEntropy(Loss):
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.argmax(dim=-1) == targets
+
+    def batch_value(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean over samples, tokens or pixels that are not ignored (label −100), as torch takes it.
+
+        Targets of the outputs' own shape are class probabilities, or one-hot.
+        """
+        if targets.shape == outputs.shape:
+            targets = as_outputs_have(outputs, targets)
+        else:
+            outputs, targets = flat_positions(outputs, targets)
+        return cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
+
+    def batch_accuracy(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if targets.shape == outputs.shape:
+            return (outputs.argmax(dim=1) == targets.argmax(dim=1)).to(torch.float64).mean()
+        return share_of_correct(outputs, targets)
+
+    def convert_batch(self, targets: Tensor) -> Tensor:
+        """Class indices of samples, tokens or pixels; probabilities and one-hot rows as they are."""
+        one_per_sample = targets.ndim == 1 or (targets.ndim == 2 and targets.shape[1] == 1)
+        return self.convert(targets) if one_per_sample else as_labels(targets)
 
     def convert(self, targets: Tensor) -> Tensor:
         """Class indices as int64 of shape ``(n,)``, from any integer type, whole floating numbers or one-hot rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytt.errors import InputError
+from raytt.task.checks import within
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn, optim
+    from torch import Tensor, optim
+    from torch.optim.optimizer import ParamsT
 
 Rate = TypeVar("Rate", float, NDArray[np.float64])
 """A learning rate, or one per step."""
@@ -35,10 +37,19 @@ class Optimizer(ABC):
     trusted_share: ClassVar[float]
     """With a reference run: peak learning rate over the stability limit at the sharpest tangent, beyond which a run is
     at the edge of stability: it may train, but the step at which it reaches a loss is not predictable."""
+    scale_free: ClassVar[bool] = False
+    """Whether a step stays the same when all gradients are multiplied by one number."""
+    plain_decay: ClassVar[bool] = True
+    """Whether weight decay moves weights by −λ w per `effective_rates`, not divided by a preconditioner."""
 
     @abstractmethod
-    def torch(self, parameters: Iterable[nn.Parameter], lr: float) -> optim.Optimizer:
-        """The optimizer of ``torch.optim`` with these hyperparameters."""
+    def torch(self, parameters: ParamsT, lr: float) -> optim.Optimizer:
+        """The optimizer of ``torch.optim`` with these hyperparameters.
+
+        Args:
+            parameters: What it trains, or parameter groups of torch, whose own settings go before these.
+            lr: Learning rate.
+        """
 
     @abstractmethod
     def effective_lr(self, lr: Rate) -> Rate:
@@ -126,6 +137,7 @@ class Adaptive(Optimizer):
     the whole learning rate, and features may change several-fold before the first tangent. Measured with AdamW: of the
     accuracy record, digits at 0.9 took 3.4 times the predicted steps to 0.1 of the initial loss, ten classes of
     Fashion-MNIST at 0.42 nine times those to 0.2; digits at 0.6 took what was predicted."""
+    scale_free: ClassVar[bool] = True
     moment: ClassVar[str]
     """Key of v in torch's state of a parameter."""
 
@@ -151,6 +163,20 @@ class Adaptive(Optimizer):
 
 COUPLED_DECAY = "its weight decay is simulated with one average preconditioner for all weights"
 """Doubt about an `Adaptive` optimizer whose weight decay is part of the gradient: see `raytt.dynamics.steppers`."""
+
+
+def check_betas(betas: Any) -> tuple[float, float]:
+    """(β₁, β₂) of moving averages in plain form.
+
+    Raises:
+        InputError: If they are not two numbers in [0, 1).
+    """
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise InputError(f"betas is {betas!r}.", "Give two numbers (β₁, β₂), each in [0, 1).")
+    return (
+        within("β₁ of betas", betas[0], 0.0, 1.0, open_high=True),
+        within("β₂ of betas", betas[1], 0.0, 1.0, open_high=True),
+    )
 
 
 def refuse_momentum(name: str, others: Mapping[str, Any], *, known: Sequence[str], remedy: str) -> None:

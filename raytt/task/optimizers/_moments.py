@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from raytt.errors import InputError
 from raytt.task.checks import within
-from raytt.task.optimizers._base import Adaptive, Rate, log_median, refuse_momentum
+from raytt.task.optimizers._base import Adaptive, Rate, check_betas, log_median, refuse_momentum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +27,9 @@ class Moments(Adaptive):
     """ε > 0."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
-            raise InputError(f"betas is {self.betas!r}.", "Give two numbers (β₁, β₂), each in [0, 1).")
-        first, second = self.betas
         self._set(
             weight_decay=within("weight_decay", self.weight_decay, 0.0, math.inf),
-            betas=(
-                within("β₁ of betas", first, 0.0, 1.0, open_high=True),
-                within("β₂ of betas", second, 0.0, 1.0, open_high=True),
-            ),
+            betas=check_betas(self.betas),
             eps=within("eps", self.eps, 0.0, math.inf, open_low=True),
         )
 

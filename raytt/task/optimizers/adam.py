@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,7 +9,8 @@ from raytt.task.optimizers._base import COUPLED_DECAY
 from raytt.task.optimizers._moments import Moments
 
 if TYPE_CHECKING:
-    from torch import nn, optim
+    from torch import optim
+    from torch.optim.optimizer import ParamsT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,9 @@ class Adam(Moments):
 
     name: ClassVar[str] = "adam"
     label: ClassVar[str] = "Adam"
+    plain_decay: ClassVar[bool] = False
 
-    def torch(self, parameters: Iterable[nn.Parameter], lr: float) -> optim.Optimizer:
+    def torch(self, parameters: ParamsT, lr: float) -> optim.Optimizer:
         """``torch.optim.Adam``."""
         from torch.optim import Adam as TorchAdam
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from raytt.task.optimizers._moments import Moments
 
 if TYPE_CHECKING:
-    from torch import nn, optim
+    from torch import optim
+    from torch.optim.optimizer import ParamsT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class AdamW(Moments):
     name: ClassVar[str] = "adamw"
     label: ClassVar[str] = "AdamW"
 
-    def torch(self, parameters: Iterable[nn.Parameter], lr: float) -> optim.Optimizer:
+    def torch(self, parameters: ParamsT, lr: float) -> optim.Optimizer:
         """``torch.optim.AdamW``."""
         from torch.optim import AdamW as TorchAdamW
 

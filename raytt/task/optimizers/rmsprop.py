@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +14,8 @@ from raytt.task.checks import within
 from raytt.task.optimizers._base import COUPLED_DECAY, Adaptive, Rate, log_median, refuse_momentum
 
 if TYPE_CHECKING:
-    from torch import nn, optim
+    from torch import optim
+    from torch.optim.optimizer import ParamsT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class RMSprop(Adaptive):
 
     name: ClassVar[str] = "rmsprop"
     moment: ClassVar[str] = "square_avg"
+    plain_decay: ClassVar[bool] = False
 
     momentum: float = 0.0
     """μ in [0, 1)."""
@@ -46,7 +48,7 @@ class RMSprop(Adaptive):
             eps=within("eps", self.eps, 0.0, math.inf, open_low=True),
         )
 
-    def torch(self, parameters: Iterable[nn.Parameter], lr: float) -> optim.Optimizer:
+    def torch(self, parameters: ParamsT, lr: float) -> optim.Optimizer:
         """``torch.optim.RMSprop``."""
         from torch.optim import RMSprop as TorchRMSprop
 

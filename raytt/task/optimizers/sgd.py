@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,7 +15,8 @@ from raytt.task.checks import flag, within
 from raytt.task.optimizers._base import Optimizer, Rate
 
 if TYPE_CHECKING:
-    from torch import nn, optim
+    from torch import optim
+    from torch.optim.optimizer import ParamsT
 
 REFERENCE_MOMENTUM = 0.9
 """μ of every reference run. A heavy ball is stable at effective rates lr/(1 − μ) far beyond those of plain SGD (limit
@@ -57,7 +58,7 @@ class Sgd(Optimizer):
         if self.nesterov and self.momentum == 0.0:
             raise InputError("nesterov=True with momentum=0.", "Give a momentum above 0, or leave nesterov out.")
 
-    def torch(self, parameters: Iterable[nn.Parameter], lr: float) -> optim.Optimizer:
+    def torch(self, parameters: ParamsT, lr: float) -> optim.Optimizer:
         """``torch.optim.SGD``."""
         from torch.optim import SGD
 

@@ -50,6 +50,15 @@ class Schedule(ABC):
             InputError: If they do not fit together, such as a ``min_lr`` above ``lr``.
         """
 
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether it must be told how many steps an epoch has before it gives factors."""
+        return False
+
+    def in_steps(self, steps_per_epoch: float) -> Schedule:
+        """The same schedule counted in steps."""
+        return self
+
     def describe(self) -> str:
         """The schedule in a few words without a comma, for tables."""
         return self.name

@@ -44,7 +44,7 @@ def data():
     labels = torch.randint(0, 3, (helper.SAMPLES,), generator=generator)
     return torch.randn(helper.SAMPLES, 6, generator=generator), labels
 
-task = Task(name="tiny", model=model, data=data)
+task = Task(mode="eval", name="tiny", model=model, data=data)
 search_space = [{"lr": lr, "batch_size": 8} for lr in (0.01, 0.1)]
 target = 0.6
 """

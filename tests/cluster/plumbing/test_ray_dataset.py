@@ -24,7 +24,7 @@ from raytt.training.datasets import load_batch
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
-TASK = Task(name="t", model=lambda: nn.Linear(3, 1), data=None, target_column="y")
+TASK = Task(mode="eval", name="t", model=lambda: nn.Linear(3, 1), data=None, target_column="y")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_only_ray_data_is_replaced(dataset: ray.data.Dataset) -> None:
     assert len(probed.validation) == 600
     assert int(probed.validation[7]["y"]) == 7
     assert [int(row["y"]) for row in timed.data] == [1, 5]
-    plain = Task(name="t", model=nn.Identity, data=(torch.zeros(4, 2), torch.zeros(4)))
+    plain = Task(mode="eval", name="t", model=nn.Identity, data=(torch.zeros(4, 2), torch.zeros(4)))
     assert with_rows(plain, open_source(plain.data, plain), None, positions, None) == (plain, plain)
 
 
@@ -132,11 +132,11 @@ def test_a_data_set_without_rows_is_refused(dataset: ray.data.Dataset) -> None:
 
 
 def test_data_that_is_not_of_ray_stays_as_it_is() -> None:
-    plain = Task(name="t", model=nn.Identity, data=lambda: (torch.zeros(4, 2), torch.zeros(4)))
+    plain = Task(mode="eval", name="t", model=nn.Identity, data=lambda: (torch.zeros(4, 2), torch.zeros(4)))
     assert with_all_rows(plain) == (plain, 4, ())
 
 
 def test_samples_for_norm_statistics_come_along(dataset: ray.data.Dataset) -> None:
-    task = Task(name="t", model=nn.Identity, data=dataset, target_column="y", reestimate_norms=True)
+    task = Task(mode="eval", name="t", model=nn.Identity, data=dataset, target_column="y", reestimate_norms=True)
     probed, _ = with_rows(task, dataset, None, np.array([1]), None)
     assert int(probed.data[599]["y"]) == 599

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,11 +13,13 @@ import ray
 import torch
 from torch import nn
 
+from raytt.adapters.captured_model import CapturedModel
+from raytt.adapters.items import Items
 from raytt.cluster.plumbing.shipping import by_value, put
 from raytt.errors import InputError
 from raytt.task.task import Task
 
-_HELPER = "def scale(x):\n    return 3 * x\n"
+_HELPER = "import functools\n\n@functools.cache\ndef scale(x):\n    return 3 * x\n"
 _TASK = """
 import torch
 from torch import nn
@@ -34,7 +37,7 @@ def model():
 def data():
     return torch.zeros(4, 3), torch.zeros(4, 1)
 
-task = raytt.Task(name="t", model=model, data=data, loss="squared_error")
+task = raytt.Task(mode="eval", name="t", model=model, data=data, loss="squared_error")
 """
 
 
@@ -64,6 +67,13 @@ def test_a_task_file_and_the_file_beside_it_travel_to_workers(ray_session: None,
         assert ray.get(remote.remote(put(loaded))) == (3, 6)
 
 
+def test_a_network_that_exists_already_takes_its_class_with_it(ray_session: None, loaded: Task) -> None:
+    remote = ray.remote(lambda task: task.model()[0].twice())
+    captured = replace(loaded, model=CapturedModel(nn.Sequential(loaded.model())), data=Items([(1, 2)], "data"))
+    with by_value(captured):
+        assert ray.get(remote.remote(put(captured))) == 6
+
+
 def test_registration_ends(loaded: Task) -> None:
     with by_value(loaded):
         assert {"mine", "beside"} <= set(ray.cloudpickle.list_registry_pickle_by_value())
@@ -72,7 +82,11 @@ def test_registration_ends(loaded: Task) -> None:
 
 def test_installed_modules_and_raytt_itself_go_by_name() -> None:
     task = Task(
-        name="t", model=nn.Identity, data=(torch.zeros(1), torch.zeros(1)), collate=torch.utils.data.default_collate
+        mode="eval",
+        name="t",
+        model=nn.Identity,
+        data=(torch.zeros(1), torch.zeros(1)),
+        collate=torch.utils.data.default_collate,
     )
     before = set(ray.cloudpickle.list_registry_pickle_by_value())
     with by_value(task):
@@ -87,5 +101,5 @@ def test_what_cannot_be_pickled_is_named_with_a_remedy(ray_session: None) -> Non
             return nn.Linear(1, 1)
 
     with pytest.raises(InputError, match="cannot travel to workers") as caught:
-        put(Task(name="t", model=model, data=(torch.zeros(1, 1), torch.zeros(1, 1))))
+        put(Task(mode="eval", name="t", model=model, data=(torch.zeros(1, 1), torch.zeros(1, 1))))
     assert "functions that build them" in caught.value.remedy

@@ -53,7 +53,7 @@ def _data(seed: int = 0, count: int = N) -> tuple[Tensor, Tensor]:
     return torch.randn(count, 5, generator=generator), torch.randint(0, C, (count,), generator=generator)
 
 
-TASK = Task(name="tiny", model=_network, data=_data, validation=lambda: _data(1, 5))
+TASK = Task(mode="eval", name="tiny", model=_network, data=_data, validation=lambda: _data(1, 5))
 
 
 def _probe(

@@ -82,7 +82,9 @@ def test_few_sizes_are_measured_and_none_twice(
 
 
 def test_real_steps_are_timed_on_a_worker(ray_session: None, tmp_path: Path) -> None:
-    task = Task(name="t", model=lambda: nn.Linear(2, 2), data=lambda: (torch.zeros(8, 2), torch.zeros(8).long()))
+    task = Task(
+        mode="eval", name="t", model=lambda: nn.Linear(2, 2), data=lambda: (torch.zeros(8, 2), torch.zeros(8).long())
+    )
     with shipping.by_value(task):
         times = measure_step_times(
             shipping.put(task), [4], resources=WorkerResources(), run=_run(tmp_path), phase=Phase("time", "", None)

@@ -18,7 +18,7 @@ from raytt.store.run import Run
 from raytt.task.task import Task
 
 DATA = (torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))
-TASK = Task(name="t", model=lambda: nn.Linear(3, 2, bias=False), data=DATA)
+TASK = Task(mode="eval", name="t", model=lambda: nn.Linear(3, 2, bias=False), data=DATA)
 
 
 class Looking(nn.Module):
@@ -74,7 +74,7 @@ def test_it_is_counted_once_and_kept(tmp_path: Path, counter: InProcess) -> None
 
 def test_a_network_that_cannot_be_counted_is_a_note(tmp_path: Path, counter: InProcess) -> None:
     for _ in range(2):
-        found, (note,) = measure(tmp_path, Task(name="t", model=Looking, data=DATA), [2])
+        found, (note,) = measure(tmp_path, Task(mode="eval", name="t", model=Looking, data=DATA), [2])
         assert found == {}
         assert "could not be counted (" in note
         assert "other hardware has no times" in note

@@ -11,10 +11,27 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from raytt.errors import InputError
-from raytt.task.losses import LOSSES, CrossEntropy, CustomLoss, Loss, SampledCrossEntropy, SquaredError, as_loss
+from raytt.task.losses import (
+    LOSSES,
+    AbsoluteError,
+    BinaryCriterion,
+    ClassCriterion,
+    Criterion,
+    CrossEntropy,
+    CustomLoss,
+    Focal,
+    Huber,
+    KullbackLeibler,
+    Loss,
+    MeanSquaredError,
+    SampledCrossEntropy,
+    SmoothL1,
+    SquaredError,
+    as_loss,
+)
 
 N, C = 6, 4
 
@@ -31,6 +48,10 @@ def numbers() -> Tensor:
     return torch.randn(N, C, generator=generator(2), dtype=torch.float64)
 
 
+def shares() -> Tensor:
+    return torch.softmax(numbers(), dim=1)
+
+
 def weights() -> Tensor:
     return torch.tensor([1.0, 1.0, 3.0, 3.0], dtype=torch.float64).expand(N, C)
 
@@ -45,8 +66,21 @@ Example = tuple[Loss, Callable[[], Tensor]]
 EXAMPLES: dict[str, tuple[Example, ...]] = {
     "cross_entropy": ((CrossEntropy(), classes), (CrossEntropy(label_smoothing=0.2), classes)),
     "squared_error": ((SquaredError(), numbers),),
+    "binary_cross_entropy": (
+        (BinaryCriterion(), shares),
+        (BinaryCriterion(module=nn.BCEWithLogitsLoss(pos_weight=torch.tensor([1.0, 2.0, 3.0, 0.5]))), shares),
+    ),
+    "mean_squared_error": ((MeanSquaredError(), numbers),),
+    "l1": ((AbsoluteError(), numbers),),
+    "smooth_l1": ((SmoothL1(), numbers), (SmoothL1(module=nn.SmoothL1Loss(beta=0.3)), numbers)),
+    "huber": ((Huber(), numbers), (Huber(module=nn.HuberLoss(delta=0.3)), numbers)),
+    "focal": ((Focal(), classes), (Focal(gamma=1.5, alpha=(1.0, 2.0, 0.5, 1.0)), classes)),
 }
 UNNAMED: tuple[Example, ...] = (
+    (ClassCriterion(module=nn.CrossEntropyLoss(label_smoothing=0.2)), classes),
+    (ClassCriterion(module=nn.CrossEntropyLoss()), shares),
+    (KullbackLeibler(), shares),
+    (Criterion(module=nn.PoissonNLLLoss()), lambda: shares() * 5),
     (CustomLoss(function=poisson), numbers),
     (SampledCrossEntropy(), weights),
     (SampledCrossEntropy(label_smoothing=0.2), weights),
@@ -127,6 +161,13 @@ def test_all_is_finite_at_extreme_outputs(loss: Loss, targets: Tensor, dtype: to
 
 
 @every_loss
+def test_in_training_mode_the_loss_of_a_batch_is_the_mean_of_its_samples(loss: Loss, targets: Tensor) -> None:
+    if not isinstance(loss, Focal | SampledCrossEntropy):
+        torch.testing.assert_close(loss.batch_value(outputs_of(), targets), loss.value(outputs_of(), targets).mean())
+    assert loss.convert_batch(targets) is targets
+
+
+@every_loss
 def test_what_fits_is_kept_as_it_is_and_passes(loss: Loss, targets: Tensor) -> None:
     assert loss.convert(targets) is targets
     loss.check(outputs_of(), targets)
@@ -178,8 +219,10 @@ def test_defaults_of_a_loss_that_says_nothing_else() -> None:
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"Unknown loss 'cross_entrpy'\. Did you mean 'cross_entropy'\? Known: "):
         as_loss("cross_entrpy")
-    with pytest.raises(InputError, match=r"The loss is 3\. Give a name \(cross_entropy, squared_error\)"):
+    with pytest.raises(InputError, match=r"The loss is 3\. Give a name \(cross_entropy, squared_error, .*focal\)"):
         as_loss(3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"The loss is the class MSELoss\. Give an instance: loss=MSELoss\(\)"):
+        as_loss(nn.MSELoss)
 
 
 def test_losses_and_functions_are_taken() -> None:

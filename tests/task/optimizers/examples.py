@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from raytt.task.optimizers import Adam, AdamW, Optimizer, RMSprop, Sgd
+from raytt.task.optimizers import Adam, AdamW, Lion, Optimizer, RMSprop, Sgd
+from raytt.task.optimizers._torch_lion import TorchLion
 
 EXAMPLES: tuple[Optimizer, ...] = (
     Sgd(),
@@ -16,13 +17,18 @@ EXAMPLES: tuple[Optimizer, ...] = (
     Adam(weight_decay=0.05, betas=(0.7, 0.95), eps=1e-5),
     RMSprop(),
     RMSprop(momentum=0.9, weight_decay=0.05, alpha=0.9, eps=1e-4),
+    Lion(),
+    Lion(weight_decay=0.05, betas=(0.8, 0.95)),
 )
 TORCH: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,
     "rmsprop": torch.optim.RMSprop,
+    "lion": TorchLion,
 }
+UNSIMULATED = {"lion"}
+"""Those for training mode alone."""
 
 
 def label(optimizer: Optimizer) -> str:

@@ -71,7 +71,7 @@ def test_effective_lr_is_the_settled_step_under_a_constant_gradient(optimizer: O
     slope, lr = 3.0, 0.01
     # Moving averages with β₂ = 0.999 have settled after 20,000 steps (0.999^20000 = 2e-9).
     places = _walk(plain, 0.0, lr, lambda w: torch.full_like(w, slope), 20_000)
-    divisor = slope + plain.eps if isinstance(plain, Adaptive) else 1.0
+    divisor = slope + plain.eps if isinstance(plain, Adaptive) else slope if plain.scale_free else 1.0
     assert (places[-2] - places[-1]) * divisor / slope == pytest.approx(plain.effective_lr(lr), rel=1e-6)
     np.testing.assert_array_equal(plain.effective_lr(np.array([lr, 2 * lr]))[0], plain.effective_lr(lr))
 
@@ -80,6 +80,8 @@ def test_effective_lr_is_the_settled_step_under_a_constant_gradient(optimizer: O
 @pytest.mark.parametrize("share", [0.97, 1.03])
 def test_a_quadratic_diverges_beyond_the_stability_limit(optimizer: Optimizer, share: float) -> None:
     plain, scale = replace(optimizer, weight_decay=0.0), 1.0
+    if math.isinf(plain.stability_limit(1.0)):
+        pytest.skip("it never diverges")
     if isinstance(plain, Adaptive):
         # So large that D = √v + ε is one number, ε, to the last bit.
         scale = 1e60
@@ -177,13 +179,13 @@ def test_what_the_simulation_leaves_out_is_told(optimizer: Optimizer) -> None:
 
 
 def test_an_unknown_name_raises_whoever_meets_it() -> None:
-    class Lion(type(EXAMPLES[0])):  # type: ignore[misc]
-        name = "lion"
+    class Muon(type(EXAMPLES[0])):  # type: ignore[misc]
+        name = "muon"
 
-    with pytest.raises(InputError, match="Unknown optimizer 'lion'"):
-        Candidate(optimizer="lion", lr=0.1)
-    with pytest.raises(InputError, match="Unknown optimizer 'lion'"):
-        Candidate(optimizer=Lion(), lr=0.1)
+    with pytest.raises(InputError, match="Unknown optimizer 'muon'"):
+        Candidate(optimizer="muon", lr=0.1)
+    with pytest.raises(InputError, match="Unknown optimizer 'muon'"):
+        Candidate(optimizer=Muon(), lr=0.1)
     with pytest.raises(InputError, match="Did you mean 'adamw'"):
         Candidate.from_config({"optimizer": "AdamWW", "lr": 0.1})
     # Past the candidate's own check, each asks the object, which has no other optimizer's behaviour to fall back to.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from raytt.task.candidate import Candidate
-from raytt.task.optimizers import OPTIMIZERS, Adaptive
+from raytt.task.optimizers import OPTIMIZERS, Adaptive, Lion
 
 
 def test_sgd_has_none() -> None:
@@ -36,3 +38,34 @@ def test_the_mean_displacement_is_the_scaled_gradient(name: str) -> None:
 def test_coordinates_without_any_gradient_stay_finite(name: str) -> None:
     scale = Candidate(optimizer=name, lr=0.1).optimizer.descent_scale(torch.zeros(2), torch.zeros(2))
     assert scale is None or bool(torch.isfinite(scale).all())
+
+
+def test_the_mean_sign_of_lion_is_the_scaled_gradient() -> None:
+    """Many weights of each kind on a stationary stream, once the moving average has settled."""
+    generator = torch.Generator().manual_seed(0)
+    mean, spread = torch.tensor([[1.0], [0.2], [0.05]]), torch.tensor([[0.1], [1.0], [2.0]])
+    weights = torch.nn.Parameter(torch.zeros(3, 20_000))
+    optimizer = Lion().torch([weights], 1.0)
+    settled = weights.detach().clone()
+    for step in range(600):
+        weights.grad = mean + spread * torch.randn(3, 20_000, generator=generator)
+        optimizer.step()
+        if step == 299:
+            settled = weights.detach().clone()
+    moved = (settled - weights.detach()).mean(dim=1, keepdim=True) / 300
+    torch.testing.assert_close(moved, Lion().descent_scale(mean.square(), spread.square()) * mean, rtol=0.05, atol=0.0)
+
+
+def test_the_sign_has_limits_without_noise_and_without_a_mean() -> None:
+    optimizer = Lion()
+    mean, variance = torch.tensor([4.0, 0.0, 1e-12]), torch.tensor([0.0, 9.0, 9.0])
+    noisy = (2.0 / math.pi) ** 0.5 / (3.0 * optimizer.averaged_variance**0.5)
+    torch.testing.assert_close(optimizer.descent_scale(mean, variance), torch.tensor([0.5, noisy, noisy]))
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.5, 0.9)])
+def test_the_variance_of_the_average_is_that_of_its_weights(betas: tuple[float, float]) -> None:
+    first, second = betas
+    weights = first * (1.0 - second) * second ** torch.arange(4000, dtype=torch.float64)
+    expected = (1.0 - first) ** 2 + float(weights.square().sum())
+    assert Lion(betas=betas).averaged_variance == pytest.approx(expected, rel=1e-12)

@@ -18,9 +18,10 @@ from raytt.task.candidate import Candidate
         Candidate(optimizer="adamw", lr=0.1, warmup_steps=2),
         Candidate(optimizer="adam", lr=0.1, schedule="linear"),
         Candidate(optimizer="rmsprop", lr=0.1),
+        Candidate(optimizer="lion", lr=0.1, schedule="linear"),
         Candidate(optimizer="rmsprop", lr=0.1, momentum=0.9, alpha=0.9, schedule="cosine"),
     ],
-    ids=["sgd", "momentum", "nesterov", "adamw", "adam", "rmsprop", "rmsprop with momentum"],
+    ids=["sgd", "momentum", "nesterov", "adamw", "adam", "rmsprop", "lion", "rmsprop with momentum"],
 )
 def test_they_are_the_displacements_of_torch(candidate: Candidate) -> None:
     weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))

@@ -15,8 +15,8 @@ def test_min_lr_above_the_peak_is_refused_once_the_peak_is_known(name: str) -> N
 
 
 def test_missing_hyperparameters_are_asked_for_by_name() -> None:
-    with pytest.raises(InputError, match=r"Schedule 'step' has no 'step_size'\. Give step_size"):
-        SCHEDULES.get("step").from_settings({"gamma": 0.5})
+    with pytest.raises(InputError, match=r"Schedule 'exponential' has no 'gamma'\. Give gamma"):
+        SCHEDULES.get("exponential").from_settings({})
 
 
 def test_the_nearest_hyperparameter_is_offered() -> None:

@@ -1,0 +1,115 @@
+"""Pilots on Ray: candidates trained for real towards the target, several at a time, each kept as soon as it is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+
+from raytt.cluster.plumbing.cached_tasks import run_cached
+from raytt.cluster.plumbing.process import settle
+from raytt.cluster.plumbing.progress import Phase
+from raytt.cluster.plumbing.session import WorkerResources
+from raytt.cluster.stages.train_candidates import PAST_TARGET
+from raytt.forecast.pilots.pilot_run import PilotRun
+from raytt.rates.reference import train_as_given
+from raytt.store.cache import Cache, json_cache
+from raytt.store.fingerprint import fingerprint
+from raytt.store.run import Run
+from raytt.task.candidate import Candidate
+from raytt.task.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class PilotPlan:
+    """A candidate to be trained, and how far."""
+
+    candidate: Candidate
+    """Its configuration."""
+    seed: int
+    """Of its minibatches and of everything else that is drawn."""
+    budget: int
+    """Steps at which its schedule ends."""
+    steps: int
+    """Steps after which it is given up, at most the budget."""
+    ratio: float
+    """The target as a share of the initial loss: the run goes on to `PAST_TARGET` times it."""
+
+
+def _train(task: Task, plan: PilotPlan, resources: WorkerResources) -> dict[str, Any]:
+    settle(threads=resources.cpus, gpus=resources.gpus)
+    log = train_as_given(
+        task,
+        plan.candidate,
+        seed=plan.seed,
+        steps=plan.steps,
+        schedule_steps=plan.budget,
+        stop_ratio=PAST_TARGET * plan.ratio,
+        device=resources.device,
+    )
+    # JSON has no infinity.
+    losses = [value if math.isfinite(value) else None for value in log.losses.tolist()]
+    return {"losses": losses, "diverged": log.diverged}
+
+
+_TRAIN: Any = ray.remote(max_retries=3)(_train)
+
+
+def run_pilots(
+    task_ref: Any,
+    plans: Sequence[PilotPlan],
+    *,
+    facts: Mapping[str, Any],
+    resources: WorkerResources,
+    num_workers: int,
+    run: Run,
+    phase: Phase,
+) -> list[PilotRun]:
+    """The run of each pilot; those of an earlier call are taken from the run directory.
+
+    Args:
+        task_ref: The task in the object store.
+        plans: What to train.
+        facts: What the task is, for the fingerprint.
+        resources: Of one training.
+        num_workers: Trainings at a time, at most.
+        run: Where runs are kept.
+        phase: Shows progress.
+    """
+
+    def key(plan: PilotPlan) -> str:
+        asked = [plan.candidate.sort_key(), plan.seed, plan.budget, plan.steps, plan.ratio, resources.totals()]
+        return fingerprint([dict(facts), "pilot", *asked])
+
+    cache: Cache[PilotPlan, dict[str, Any], dict[str, Any]] = json_cache(
+        run,
+        key=key,
+        file=lambda _, key: f"pilots/{key}.json",
+        encode=dict[str, Any],
+        decode=dict[str, Any],
+    )
+    trainer = _TRAIN.options(**resources.options())
+    found = run_cached(
+        plans,
+        cache,
+        start=lambda plan: trainer.remote(task_ref, plan, resources),
+        label=lambda plan: f"Pilot {plan.candidate.config()}",
+        what="pilots",
+        phase=phase,
+        in_flight=num_workers,
+        # The longest first, so that no worker starts one when the others have nothing left.
+        order=lambda plan: -plan.steps * plan.candidate.samples_per_step,
+    )
+    return [
+        PilotRun(
+            candidate=plan.candidate,
+            budget=plan.budget,
+            losses=np.asarray([np.inf if x is None else x for x in one["losses"]], dtype=np.float64),
+            diverged=one["diverged"],
+        )
+        for plan, one in zip(plans, found, strict=True)
+    ]

@@ -1,0 +1,118 @@
+"""Evaluation in eval mode while a network trains: right, and without a trace in the training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from raytt.rates.evaluation import EvaluationPlan, Evaluator, Metrics, meets, spaced
+from raytt.rates.lag import SHARES
+from raytt.rates.lag_measurement import measure_lag
+from raytt.rates.reference import train_as_given
+from raytt.task.candidate import Candidate
+from raytt.task.target import Target
+from raytt.task.task import Task
+from raytt.training.model import prepare_for_training
+from raytt.training.objective import Objective
+
+from .problems import CLASSES, noisy_network, noisy_task, regression_task
+
+CANDIDATE = Candidate(lr=0.1, batch_size=16)
+
+
+def held_out() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(8)
+    return torch.randn(100, 8, generator=generator), torch.arange(100) % CLASSES
+
+
+TASK = replace(noisy_task(), validation=held_out)
+
+
+def by_hand(network: nn.Module) -> tuple[float, float]:
+    inputs, targets = held_out()
+    network.eval()
+    with torch.no_grad():
+        outputs = network(inputs)
+    loss = float(nn.functional.cross_entropy(outputs, targets))
+    return loss, float((outputs.argmax(dim=1) == targets).double().mean())
+
+
+def test_it_is_the_mean_over_the_validation_data_in_eval_mode() -> None:
+    model = prepare_for_training(TASK)
+    frozen = next(m for m in model.module.modules() if isinstance(m, nn.Dropout))
+    frozen.eval()
+    found = Evaluator(TASK, Objective(TASK), seed=0).measure(model)
+    loss, accuracy = by_hand(noisy_network())
+    assert found.val_loss == pytest.approx(loss, rel=1e-5)
+    assert found.val_accuracy == pytest.approx(accuracy)
+    assert (found.train_loss, found.train_accuracy) == (None, None)
+    assert model.module.training
+    assert not frozen.training
+
+
+def test_evaluations_change_nothing_of_the_training() -> None:
+    plan = EvaluationPlan(at=spaced(30), train=True)
+    plain = train_as_given(TASK, CANDIDATE, seed=4, steps=30)
+    watched = train_as_given(TASK, CANDIDATE, seed=4, steps=30, evaluations=plan)
+    np.testing.assert_array_equal(plain.losses, watched.losses)
+    assert plain.evaluated == ()
+    assert [step for step, _ in watched.evaluated] == sorted({0, *spaced(30).tolist()})
+    assert watched.evaluated[-1][1].train_accuracy is not None
+
+
+def test_a_run_ends_where_its_target_is_met() -> None:
+    target = Target.parse("val_loss_ratio=0.9")
+    task = replace(TASK, validation=TASK.data)
+    plan = EvaluationPlan(at=range(1, 200), target=target)
+    log = train_as_given(task, CANDIDATE, seed=4, steps=200, num_points=2, stop_ratio=0.01, evaluations=plan)
+    values = [metrics.val_loss or 0.0 for _, metrics in log.evaluated]
+    assert log.met
+    assert len(log.losses) < 200
+    assert values[-1] <= 0.9 * values[0] < min(values[:-1])
+    assert log.points[-1].step == len(log.losses)
+
+
+def test_targets_are_met_from_below_and_from_above() -> None:
+    start = Metrics(train_loss=None, train_accuracy=0.2, val_loss=4.0, val_accuracy=0.1)
+    now = Metrics(train_loss=None, train_accuracy=0.8, val_loss=2.0, val_accuracy=0.5)
+    assert meets(Target.parse("val_loss=2"), start, now)
+    assert meets(Target.parse("val_loss_ratio=0.5"), start, now)
+    assert not meets(Target.parse("val_loss_ratio=0.4"), start, now)
+    assert meets(Target.parse("accuracy=0.8"), start, now)
+    assert not meets(Target.parse("val_accuracy=0.6"), start, now)
+
+
+def test_evaluations_are_spread_evenly_over_the_logarithm_of_steps() -> None:
+    steps = spaced(100)
+    assert (steps[0], steps[-1]) == (1, 100)
+    late = steps[steps > 10]
+    assert bool((late[1:] / late[:-1] < 1.6).all())
+    assert spaced(1).tolist() == [1]
+
+
+def test_the_lag_table_holds_what_mixed_statistics_give() -> None:
+    task: Task = TASK
+    log = train_as_given(task, CANDIDATE, seed=4, steps=25, num_points=1, stop_ratio=0.01)
+    states = [point.state for point in log.points]
+    found = measure_lag(task, states, [point.time for point in log.points], batch_size=16, seed=3)
+    assert found is not None
+    assert found.quality["val_loss"].shape == (len(states), len(SHARES))
+    # All of the pre-trained statistics at trained weights, by hand.
+    network = noisy_network()
+    state = dict(states[-1])
+    for name, tensor in network.state_dict().items():
+        if "running" in name:
+            state[name] = tensor
+    network.load_state_dict(state)
+    assert found.quality["val_loss"][-1, -1] == pytest.approx(by_hand(network)[0], rel=1e-5)
+    assert found.momentum == 0.1
+
+
+def test_a_network_without_running_statistics_has_no_lag() -> None:
+    task = replace(regression_task(), validation=regression_task().data)
+    log = train_as_given(task, CANDIDATE, seed=4, steps=5, num_points=1, stop_ratio=0.01)
+    assert measure_lag(task, [p.state for p in log.points], [0.0, 1.0], batch_size=16, seed=3) is None
