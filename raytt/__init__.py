@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from raytt.adapters.lightning.module import from_lightning
     from raytt.adapters.transformers.trainer import from_transformers
     from raytt.errors import InputError, RayttError, ResourceError, StoreError, WorkerError
+    from raytt.forecast.curves.rank_curves import CurveRanker, CurveRanking, rank_curves
     from raytt.forecast.forecast import Forecast, Status
     from raytt.pricing.terms import Terms
     from raytt.results.entry import Entry
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from raytt.settings.estimator import EstimatorSettings
     from raytt.settings.run import RunSettings
     from raytt.task.candidate import Candidate
+    from raytt.task.early_stopping import EarlyStopping
     from raytt.task.losses import CrossEntropy, CustomLoss, Focal, Loss, SquaredError
     from raytt.task.parameter_groups import ParameterGroup, layerwise_decay
     from raytt.task.target import Target
@@ -29,7 +31,10 @@ __all__ = [
     "Candidate",
     "ClusterSettings",
     "CrossEntropy",
+    "CurveRanker",
+    "CurveRanking",
     "CustomLoss",
+    "EarlyStopping",
     "Entry",
     "EstimatorSettings",
     "Focal",
@@ -55,6 +60,7 @@ __all__ = [
     "from_transformers",
     "layerwise_decay",
     "rank",
+    "rank_curves",
     "validate",
 ]
 
@@ -62,7 +68,9 @@ _HOMES = {
     "raytt.adapters.lightning.module": ("from_lightning",),
     "raytt.adapters.transformers.trainer": ("from_transformers",),
     "raytt.task.candidate": ("Candidate",),
+    "raytt.task.early_stopping": ("EarlyStopping",),
     "raytt.errors": ("InputError", "RayttError", "ResourceError", "StoreError", "WorkerError"),
+    "raytt.forecast.curves.rank_curves": ("CurveRanker", "CurveRanking", "rank_curves"),
     "raytt.forecast.forecast": ("Forecast", "Status"),
     "raytt.task.losses": ("CrossEntropy", "CustomLoss", "Focal", "Loss", "SquaredError"),
     "raytt.workflows.check": ("check",),

@@ -51,9 +51,14 @@ def _idx(name: str) -> NDArray[np.uint8]:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * ndim).reshape(shape)
 
 
+def fashion_pixels(prefix: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Fashion-MNIST's images, (n, 28, 28), and labels; ``prefix``: ``train`` or ``t10k``."""
+    return _idx(f"{prefix}-images-idx3-ubyte.gz"), _idx(f"{prefix}-labels-idx1-ubyte.gz")
+
+
 def _fashion_images(prefix: str, classes: int, per_class: int) -> tuple[Tensor, Tensor]:
     """The first ``per_class`` images of each of the first classes, resized and normalised as ImageNet's."""
-    pixels, labels = _idx(f"{prefix}-images-idx3-ubyte.gz"), _idx(f"{prefix}-labels-idx1-ubyte.gz")
+    pixels, labels = fashion_pixels(prefix)
     index = np.sort(np.concatenate([np.flatnonzero(labels == c)[:per_class] for c in range(classes)]))
     grey = torch.from_numpy(pixels[index].astype(np.float32) / 255.0)[:, None]
     large = nn.functional.interpolate(grey, size=IMAGE_SIZE, mode="bilinear", align_corners=False)

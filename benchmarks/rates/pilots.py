@@ -316,6 +316,7 @@ def fit_rows(found: Sequence[Family]) -> list[list[Any]]:
                     features=places.features * np.asarray(LENGTHS) / np.asarray(lengths[:4]),
                     depths=places.depths * DEPTH_LENGTH / lengths[4],
                     candidates=places.candidates,
+                    models=places.models,
                 )
                 known = covariance(prior, scaled, scaled)
                 total -= GaussianProcess(covariance=known, noise=noise, values=values).log_likelihood()

@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from benchmarks.report import table, write
 from raytt.forecast.family_rates import FamilyRates
+from raytt.forecast.interval import COVERAGE
+from raytt.forecast.predicted_curves import MODEL_SPREAD, VALIDATION_EXTRA
 from raytt.forecast.training_reference import TrainingReference
 from raytt.rates.descent_rates import descent_rate
 from raytt.rates.evaluation import EvaluationPlan
@@ -26,6 +29,7 @@ from raytt.rates.gradients import MinibatchGradients
 from raytt.rates.lag import LagTable
 from raytt.rates.lag_measurement import measure_lag
 from raytt.rates.quality import QualityPath
+from raytt.rates.rate_table import batch_of
 from raytt.rates.reference import TrainingLog, train_as_given
 from raytt.rates.signal import Signal
 from raytt.rates.smoothing import as_smoothed, first_crossings, smoothed
@@ -73,7 +77,11 @@ class Measured:
         )
         column = BATCH_SIZES.index(base.batch_size)
         return FamilyRates(
-            reference=reference, batch_sizes=BATCH_SIZES, own=self.own, base=[row[column] for row in self.own]
+            reference=reference,
+            batch_sizes=BATCH_SIZES,
+            batch_norms=self.lag is not None,
+            own=self.own,
+            base=[row[column] for row in self.own],
         )
 
     def quality(self, *, lag: bool = True) -> QualityPath:
@@ -83,12 +91,20 @@ class Measured:
         return found
 
 
-def measured(name: str, mode_task: ModeTask, optimizer: str, kept: Path = KEPT) -> Measured:
+def measured(
+    name: str,
+    mode_task: ModeTask,
+    optimizer: str,
+    kept: Path = KEPT,
+    *,
+    stop_ratio: float = STOP_RATIO,
+    most_steps: int | None = None,
+) -> Measured:
     """Measured, or from its file below ``kept``."""
     file = kept / f"{name}-{optimizer}.pt"
     if not file.exists():
         base = mode_task.references[optimizer]
-        steps = base.max_steps
+        steps = base.max_steps if most_steps is None else most_steps
         assert steps is not None
         plan = EvaluationPlan(at=np.unique(np.round(np.geomspace(1, steps, EVALUATIONS)).astype(int)))
         log = train_as_given(
@@ -96,7 +112,7 @@ def measured(name: str, mode_task: ModeTask, optimizer: str, kept: Path = KEPT) 
             base,
             seed=SEED,
             steps=steps,
-            stop_ratio=STOP_RATIO,
+            stop_ratio=stop_ratio,
             num_points=NUM_POINTS,
             evaluations=plan,
         )
@@ -161,7 +177,8 @@ def training_rows(name: str, mode_task: ModeTask, optimizer: str, found: Measure
     for method, plain in (("descent rates", False), ("learning-rate time", True)):
         way = family.walk([c for c, _ in recorded], _lengths([c for c, _ in recorded]), plain=plain)
         predicted = crossings(as_smoothed(way.losses), levels)
-        rows.append(_row(name, optimizer, method, predicted, real))
+        spread = None if plain else _spreads(family, [c for c, _ in recorded])
+        rows.append(_row(name, optimizer, method, predicted, real, spread))
         if verbose:
             _show(method, [c for c, _ in recorded], predicted, real)
     return rows
@@ -180,7 +197,7 @@ def study(name: str, mode_task: ModeTask, optimizer: str, verbose: bool) -> list
     real = np.stack([steps for _, steps in known if steps is not None])
     way = walked(found, candidates)
     path = found.family().reference.path()
-    same_loss = path.places(way.losses, way.places)
+    same_loss = path.places(way.learnt, way.places)
     methods = {
         "place": found.quality(lag=False).predicted(way.places)["val_loss"],
         "training loss": found.quality(lag=False).predicted(same_loss)["val_loss"],
@@ -190,18 +207,33 @@ def study(name: str, mode_task: ModeTask, optimizer: str, verbose: bool) -> list
     rows = []
     for method, curves in methods.items():
         predicted = crossings(curves, levels)
-        rows.append(_row(name, optimizer, method, predicted, real))
+        own = method == "training loss and lag"
+        spread = np.hypot(_spreads(found.family(), candidates), VALIDATION_EXTRA) if own else None
+        rows.append(_row(name, optimizer, method, predicted, real, spread))
         if verbose:
             _show(method, candidates, predicted, real)
     return rows
 
 
-def _row(name: str, optimizer: str, method: str, predicted: Floats, real: Floats) -> list[Any]:
+def _spreads(family: FamilyRates, candidates: list[Candidate]) -> Floats:
+    """Standard deviation of ln steps to a training loss, as forecasts have it; shape (M,)."""
+    _, errors = family.table()
+    own = np.array([errors[family.batch_sizes.index(batch_of(c))] for c in candidates])
+    return np.asarray(np.hypot(MODEL_SPREAD, np.minimum(own, 1.0)))
+
+
+def _row(
+    name: str, optimizer: str, method: str, predicted: Floats, real: Floats, spread: Floats | None = None
+) -> list[Any]:
     reached = np.isfinite(real) & (real > 0.0)
     with np.errstate(divide="ignore"):
         errors = np.log(np.maximum(predicted[reached], 1e-9) / real[reached])
     missed, false = int(np.isinf(errors).sum()), int((np.isfinite(predicted) & ~reached).sum())
-    return [name, optimizer, method, len(errors), *_summary(errors[np.isfinite(errors)]), missed, false]
+    held = "–"
+    if spread is not None and np.isfinite(errors).any():
+        reach = ndtri(0.5 + COVERAGE / 2.0) * np.broadcast_to(spread[:, None], real.shape)[reached]
+        held = f"{100 * float((np.abs(errors) <= reach)[np.isfinite(errors)].mean()):.0f}%"
+    return [name, optimizer, method, len(errors), *_summary(errors[np.isfinite(errors)]), held, missed, false]
 
 
 def _show(method: str, candidates: list[Candidate], predicted: Floats, real: Floats) -> None:
@@ -221,8 +253,12 @@ def _summary(errors: Floats) -> list[str]:
 INTRODUCTION = """Real runs in `module.train()` (`python -m benchmarks.rates.record`), one seed, another one than the
 reference's; predictions from one reference run per optimizer and 16 minibatches a rate, as `raytt.rank` makes them.
 Errors are |ln(predicted/real)| of steps as percentages of a factor, over all that was both really reached and predicted
-to be; *missed*: really reached, predicted as never; *false*: predicted, not reached in the record, whose runs end at a
-fifth of the initial training loss.
+to be; *held*: the share of them in the 90 % interval; *missed*: really reached, predicted as never; *false*: predicted,
+not reached in the record, whose runs end at a fifth of the initial training loss.
+
+"""
+FACTS = """*gained*: how far the reference's loss fell over what its rates promise to first order; below 0.15 forecasts
+are untrusted. *noise counted*: the share of the excess loss ¼ η n that is taken into account.
 
 """
 TRAINING = """Steps to 0.8, 0.65, 0.5, 0.35 and 0.25 of the initial training loss (smoothed loss of minibatches).
@@ -246,6 +282,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the dated report")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    facts: list[list[Any]] = []
     training: list[list[Any]] = []
     validation: list[list[Any]] = []
     for name in arguments.tasks.split(","):
@@ -253,10 +290,23 @@ def main() -> None:
         for optimizer in arguments.optimizers.split(","):
             if optimizer in mode_task.references:
                 found = measured(name, mode_task, optimizer)
+                family = found.family()
+                facts.append([name, optimizer, f"{family.gained():.2f}", f"{family.noise_share():.2f}"])
                 training += training_rows(name, mode_task, optimizer, found, arguments.verbose)
                 validation += study(name, mode_task, optimizer, arguments.verbose)
-    header = ["task", "optimizer", "predicted by", "run × ratio", "median", "90th", "bias", "missed", "false"]
-    body = INTRODUCTION + TRAINING + table(header, training) + "\n\n" + VALIDATION + table(header, validation) + "\n"
+    header = ["task", "optimizer", "predicted by", "run × ratio", "median", "90th", "bias", "held", "missed", "false"]
+    body = (
+        INTRODUCTION
+        + FACTS
+        + table(["task", "optimizer", "gained", "noise counted"], facts)
+        + "\n\n"
+        + TRAINING
+        + table(header, training)
+        + "\n\n"
+        + VALIDATION
+        + table(header, validation)
+        + "\n"
+    )
     print(body)
     if arguments.write:
         command = f"python -m benchmarks.rates.quality --tasks {arguments.tasks}"

@@ -42,7 +42,7 @@ def command(
     from raytt.pricing.catalog import warn_of_age
     from raytt.report.money import full_decision, plain_decision
     from raytt.results.finished_run import load_ranking
-    from raytt.results.pricing_document import decision_to_json
+    from raytt.results.pricing_document import decision_to_json, quality_choice_to_json
     from raytt.store.text_files import write_json
 
     ranking = load_ranking(run)
@@ -56,4 +56,6 @@ def command(
     else:
         typer.echo(plain_decision(ranking, decision))
     if json_file is not None:
-        write_json(json_file, decision_to_json(decision))
+        choice = ranking.choose_quality(terms)
+        quality = {} if choice is None else {"quality_choice": quality_choice_to_json(choice)}
+        write_json(json_file, decision_to_json(decision) | quality)

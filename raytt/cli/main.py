@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from raytt.cli import budget, check, doctor, export, init, rank, report, submit, validate
+from raytt.cli import budget, check, doctor, export, fit, init, rank, report, submit, validate
 from raytt.errors import RayttError
 
 EXIT_ERROR = 2
@@ -39,6 +39,7 @@ def raytt(
 _COMMANDS = {
     "rank": rank,
     "check": check,
+    "fit": fit,
     "budget": budget,
     "report": report,
     "export": export,

@@ -39,7 +39,7 @@ class MoneyOptions(Settings):
     """Your own figure, instead of a timed or an estimated one: 0.12, 32=0.1..0.14, aws:g6.xlarge/32=0.12."""
     budget_usd: Annotated[float | None, Rule(above=0.0)] = None
     """Most that a training run may cost."""
-    deadline: Annotated[str | None, Rule(form="DURATION")] = None
+    deadline: Annotated[str | None, Rule(form="DURATION", also="--budget-time")] = None
     """Longest that it may take: 12h, 90min, 1h30m, 2d."""
     confidence: float | None = None
     """Probability with which budget and deadline must be kept. Default: 0.5, which compares medians."""

@@ -111,7 +111,7 @@ def _group(hint: Any) -> tuple[type[Settings] | None, Pick]:
 def _option(setting: Setting, default: Any) -> inspect.Parameter:
     """The parameter from which typer makes the option. Bounds are only shown: the settings class checks them."""
     kind: Any = setting.kind
-    flags = [setting.flag]
+    flags = [setting.flag, *([] if setting.rule.also is None else [setting.rule.also])]
     if kind is bool and setting.default:
         flags = [f"{setting.flag}/{_negated(setting)}"]
     if setting.many:
@@ -138,6 +138,8 @@ def _form(setting: Setting) -> str | None:
     if setting.choices:
         return "|".join(setting.choices)
     name = {int: "INTEGER", float: "NUMBER", str: "TEXT"}[setting.kind]
+    if rule.at_most is not None:
+        name = f"{name} ≤ {rule.at_most:g}"
     if rule.at_least is not None:
         return f"{name} ≥ {rule.at_least:g}"
     return name if rule.above is None else f"{name} > {rule.above:g}"

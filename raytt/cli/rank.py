@@ -1,4 +1,4 @@
-"""``raytt rank``: a search space ranked by predicted cost."""
+"""``raytt rank``: a search space ranked by predicted cost, or by predicted quality."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ raytt rank raytt.examples.digits
 
 raytt rank my_task.py --candidates 200 --target 0.05 --price aws:g6.xlarge --budget-usd 40 --deadline 12h
 
+raytt rank my_task.py --objective val_accuracy --early-stopping 3 --budget-time 2h
+
 raytt rank my_task.py --target accuracy=0.95 --samples 512 --address auto --name first
 """
 
@@ -45,7 +47,7 @@ def command(
         Path | None, typer.Option("--json", metavar="FILE", help="Write the ranking here as JSON.", show_default=False)
     ] = None,
 ) -> None:
-    """Rank fine-tuning configurations by predicted cost to a target.
+    """Rank fine-tuning configurations by predicted cost to a target, or by quality at the end of their budgets.
 
     At most one of them per optimizer is trained, for a short reference run; with --reference-steps 0 none is.
     """
@@ -69,6 +71,8 @@ def command(
             seed=ranking.seed,
             max_epochs=ranking.max_epochs,
             usd_per_hour=ranking.usd_per_hour,
+            objective=ranking.objective,
+            early_stopping=ranking.early_stopping,
             terms=terms,
             cluster=cluster,
             estimator=estimator,

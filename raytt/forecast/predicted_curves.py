@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from raytt.forecast.family_rates import FamilyRates
 from raytt.forecast.pilots.calibration import FamilyCalibration
+from raytt.rates.quality import QualityPath
 from raytt.rates.rate_table import batch_of
 from raytt.rates.smoothing import as_smoothed
+from raytt.rates.walk import ReferencePath
 from raytt.task.candidate import Candidate
 
 Floats = NDArray[np.float64]
@@ -45,6 +47,17 @@ class PredictedCurves:
     """Standard error of ln(v_B/v_{B_ref}); 0 where no rate is used."""
     learned: float | None
     """Standard deviation of ln steps to a training loss that pilots leave; None without pilots."""
+    path: ReferencePath
+    """The reference run's loss."""
+    quality: QualityPath | None
+    """What was evaluated along it; None where nothing was."""
+    quality_places: Floats
+    """τ at which the reference run had the same training loss, shape (T + 1,)."""
+    excess: Floats
+    """E, shape (T + 1,)."""
+    bare_losses: Floats
+    """Training loss without any work of noise, L − E_ref, shape (T + 1,). Beyond the reference run's end its E_ref is
+    taken to fall as its loss does; in the curves it stays, which makes little of losses far below that end."""
 
     def spread(self, name: str) -> float:
         """Standard deviation of ln steps to a level of a curve."""
@@ -80,8 +93,9 @@ def predicted_curves(
     """Walk candidates of one family and read off all curves.
 
     Quality is read where the reference had the same training loss, not where it had done the same share of its way:
-    the excess loss that noise keeps up is in it, too. Over five cases the 90th percentiles of errors in steps were
-    21 to 65 % by place and 24 to 36 % by loss (``python -m benchmarks.rates.quality``, 2026-11-29).
+    the excess loss that noise keeps up is in it, too, though not what smaller minibatches alone log. Over five cases
+    the 90th percentiles of errors in steps were 21 to 65 % by place and 24 to 36 % by loss (``python -m
+    benchmarks.rates.quality``, 2026-11-29).
     """
     _, errors = family.table()
     path = family.reference.path()
@@ -91,13 +105,16 @@ def predicted_curves(
     quality = family.reference.quality(family.lag)
     # What a trainer's log is smoothed to, for candidates as for the real runs that they are compared with.
     shown = as_smoothed(walked.losses)
+    places = path.places(walked.learnt, walked.places)
     evaluated: dict[str, Floats] = {}
     settled: dict[str, Floats] = {}
     if quality is not None:
-        places = path.places(walked.losses, walked.places)
         evaluated = quality.predicted(places, updates=[c.accumulation_steps for c in candidates])
         if family.lag is not None:
             settled = {name: quality.settled(name, places) for name in family.lag.quality}
+    # E_ref at each place, which the walk subtracts.
+    own = path.loss(walked.places) + walked.excess - walked.learnt
+    bare = path.loss(walked.places) - own
     found = {}
     for row, (candidate, budget) in enumerate(zip(candidates, budgets, strict=True)):
         upto = slice(0, budget + 1)
@@ -110,5 +127,10 @@ def predicted_curves(
             # Learning-rate time alone uses no rate.
             error=0.0 if plain else float(errors[family.batch_sizes.index(batch_of(candidate))]),
             learned=None if spreads is None else float(spreads[row]),
+            path=path,
+            quality=quality,
+            quality_places=places[row, upto],
+            excess=walked.excess[row, upto],
+            bare_losses=bare[row, upto],
         )
     return found

@@ -10,7 +10,8 @@ from raytt.dynamics.kernel.spectrum import Spectrum
 from raytt.dynamics.kernel.statistics import Statistics
 from raytt.forecast.control_variate import Correction
 from raytt.forecast.curve_bands import Band, band_of
-from raytt.forecast.forecast import Forecast, forecast, reaches, spread_of_paths
+from raytt.forecast.final_quality import FinalQuality
+from raytt.forecast.forecast import Forecast, Status, forecast, reaches, spread_of_paths
 from raytt.forecast.reference_check import ReferenceCheck, ReferenceCurve
 from raytt.forecast.screening import ON_ONE_PATH, WITHIN, shared_variances
 from raytt.forecast.trust import PathTrust
@@ -18,6 +19,7 @@ from raytt.pricing.machine import Timing
 from raytt.pricing.step_time import StepTime
 from raytt.probe.worker import ProbeFacts
 from raytt.task.candidate import Candidate
+from raytt.task.early_stopping import EarlyStopping
 from raytt.task.optimizers import Adaptive
 from raytt.task.target import Target
 
@@ -79,6 +81,11 @@ class Prediction:
         return self.facts.num_trainable
 
     @property
+    def initial_losses(self) -> Mapping[str, float]:
+        """None: all start from the same outputs."""
+        return {}
+
+    @property
     def initial_val_loss(self) -> float | None:
         """None: it is not among what the reduction tells."""
         return None
@@ -107,6 +114,12 @@ class Prediction:
             *self.reference_notes,
             *self.screening_notes,
         )
+
+    def qualities(
+        self, objective: str | None = None, stopping: EarlyStopping | None = None
+    ) -> dict[Candidate, FinalQuality]:
+        """None: simulations end at the target, not with the budget."""
+        return {}
 
     def bands(self) -> dict[Candidate, Band]:
         """Median curves with bands over sample paths, at corrected steps."""
@@ -159,8 +172,16 @@ class Prediction:
                 if c not in out
             }
             variances = shared_variances(spreads, out)
+        misled = self._misled()
         return {
-            c: self._forecast(c, target, corrections.get(c), variances.get(c), on_one_path=c in out)
+            c: self._forecast(
+                c,
+                target,
+                corrections.get(c),
+                variances.get(c),
+                on_one_path=c in out,
+                misled=misled.get(c.optimizer.name),
+            )
             for c in self.budgets
         }
 
@@ -179,6 +200,7 @@ class Prediction:
         path_variance: float | None,
         *,
         on_one_path: bool,
+        misled: str | None,
     ) -> Forecast:
         c, budget, statistics = candidate, self.budgets[candidate], self.statistics
         row, quiet = self.rows[c], self.quiet.get(c)
@@ -206,9 +228,26 @@ class Prediction:
             trust=self.trust.get(c.optimizer.name),
             path_variance=path_variance,
         )
-        if not (on_one_path and found.reaches):
+        if not found.reaches:
             return found
-        return replace(found, doubts=(*found.doubts, ON_ONE_PATH))
+        doubts = (*found.doubts, *((ON_ONE_PATH,) if on_one_path else ()))
+        if misled is None:
+            return replace(found, doubts=doubts)
+        return replace(found, status=Status.UNTRUSTED, doubts=(*doubts, misled))
+
+    def _misled(self) -> dict[str, str]:
+        """By family whose path is not to be trusted: why.
+
+        Where only some samples are probed a reference run's simulation overfits them: that is what the correction is
+        for, and no sign of a path that leads elsewhere.
+        """
+        if self.num_samples < self.num_samples_full:
+            return {}
+        return {
+            check.candidate.optimizer.name: f"the reference run that it follows is badly predicted: {check.quality}"
+            for check in self.checks
+            if check.misleads
+        }
 
 
 def reference_checks(found: Prediction) -> tuple[ReferenceCheck, ...]:

@@ -25,11 +25,14 @@ from scipy.special import ndtri
 from raytt.errors import InputError
 from raytt.forecast.curve_bands import POINTS, Band
 from raytt.forecast.family_rates import FamilyRates, scale_of
+from raytt.forecast.final_qualities import FinalQualities
+from raytt.forecast.final_quality import FinalQuality
 from raytt.forecast.forecast import Forecast, Status
 from raytt.forecast.interval import COVERAGE
 from raytt.forecast.pilots.calibration import Calibration, FamilyPaths
+from raytt.forecast.pilots.ending import Ending
 from raytt.forecast.pilots.instability import why_unstable
-from raytt.forecast.pilots.outcome import real_forecast
+from raytt.forecast.pilots.outcome import met_forecast, real_forecast
 from raytt.forecast.pilots.pilot_run import PilotRun
 from raytt.forecast.predicted_curves import PredictedCurves, predicted_curves
 from raytt.forecast.reference_check import ReferenceCheck
@@ -39,6 +42,7 @@ from raytt.rates.clipping import clips
 from raytt.rates.evaluation import EVALUATED
 from raytt.rates.smoothing import first_crossing
 from raytt.task.candidate import Candidate
+from raytt.task.early_stopping import EarlyStopping
 from raytt.task.optimizers import Adaptive
 from raytt.task.target import Target
 
@@ -66,6 +70,12 @@ NOISIER, NOISIER_ADAPTIVE = 2.5, 8.0
 noise cannot be told (`FamilyRates.noise_share`). EfficientNet-Lite0 on digits: four runs of SGD with 3.6 to 4.7 times
 the noise took 1.6 times the predicted steps, or did not arrive in 3 times as many; AdamW with up to 6 times took 0.9 to
 1.6 times. A judgement from these few."""
+LEAST_GAINED = 0.15
+"""Share of what its rates promise that a reference run gained, below which nothing on its path is trusted: there
+curvature sets the pace and not learning-rate time, and lower learning rates may be as fast. It was 0.30 to 0.91 in nine
+cases on five networks, whose median errors were 5 to 13 %, and 0.014 to 0.053 in four cases (a MobileNet and a vision
+transformer at learning rates too high for them) with median errors of 24 to 105 % (``python -m
+benchmarks.rates.quality``, 2026-11-29). Between the two the bound is a judgement."""
 _TINY = 1e-300
 _Z = float(ndtri(0.5 + COVERAGE / 2.0))
 
@@ -92,14 +102,16 @@ class TrainingPrediction:
     """Fingerprint of the reference runs."""
     calibration: Calibration | None = None
     """What pilots say of the error of the walks; None: there are none."""
+    endings: tuple[Ending, ...] = ()
+    """Pilots that were trained to the ends of their budgets, from which final qualities learn."""
     _curves: dict[Candidate, PredictedCurves] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         groups: dict[tuple[str, float | None], list[Candidate]] = {}
         for candidate in self.budgets:
-            groups.setdefault((candidate.optimizer.name, scale_of(candidate.optimizer)), []).append(candidate)
+            groups.setdefault((candidate.family, scale_of(candidate.optimizer)), []).append(candidate)
         for key, members in groups.items():
-            learned = None if self.calibration is None else self.calibration.learned(key[0])
+            learned = None if self.calibration is None else self.calibration.learned(members[0].optimizer.name)
             budgets = [self.budgets[c] for c in members]
             self._curves.update(predicted_curves(self.rates[key], members, budgets, learned))
 
@@ -131,13 +143,18 @@ class TrainingPrediction:
     @property
     def references(self) -> tuple[TrainingReference, ...]:
         """The reference runs, one per family."""
-        found = {family.reference.optimizer: family.reference for family in self.rates.values()}
+        found = {family.reference.family: family.reference for family in self.rates.values()}
         return tuple(found[name] for name in sorted(found))
 
     @property
     def initial_loss(self) -> float:
         """Smoothed loss of the first minibatches, of the first family."""
         return self.references[0].initial_loss
+
+    @property
+    def initial_losses(self) -> Mapping[str, float]:
+        """The same of each family."""
+        return {reference.family: reference.initial_loss for reference in self.references}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -148,6 +165,7 @@ class TrainingPrediction:
             *self._evaluation_note(),
             *(reference.note for reference in self.references),
             *(() if self.calibration is None else self.calibration.notes),
+            *self._endings_note(),
         )
 
     @property
@@ -155,6 +173,12 @@ class TrainingPrediction:
         """In eval mode, of the first family; None where nothing was evaluated."""
         evaluated = self.references[0].evaluated
         return evaluated[0][1].val_loss if evaluated else None
+
+    def _endings_note(self) -> tuple[str, ...]:
+        if not self.endings:
+            return ()
+        one = "1 candidate was" if len(self.endings) == 1 else f"{len(self.endings)} candidates were"
+        return (f"Pilots: {one} trained to the end, and the final qualities of the others learned from it.",)
 
     def _evaluation_note(self) -> tuple[str, ...]:
         if not any(reference.evaluated for reference in self.references):
@@ -166,7 +190,7 @@ class TrainingPrediction:
 
         A target on a curve that is evaluated is met where the reference run met it, or at the latest at its end.
         """
-        reference = self.rates[candidate.optimizer.name, scale_of(candidate.optimizer)].reference
+        reference = self.rates[candidate.family, scale_of(candidate.optimizer)].reference
         return reference.depth(target)
 
     def calibrated(self, pilots: Sequence[PilotRun], target: Target) -> TrainingPrediction:
@@ -177,16 +201,16 @@ class TrainingPrediction:
             target: The event.
         """
         paths = {}
-        for reference in self.references:
-            own = {key: family for key, family in self.rates.items() if key[0] == reference.optimizer}
-            members = sorted(
-                (c for c in self.budgets if c.optimizer.name == reference.optimizer), key=Candidate.sort_key
-            )
-            families = {c: own[c.optimizer.name, scale_of(c.optimizer)] for c in members}
-            paths[reference.optimizer] = FamilyPaths(
+        for optimizer in sorted({c.optimizer.name for c in self.budgets}):
+            members = sorted((c for c in self.budgets if c.optimizer.name == optimizer), key=Candidate.sort_key)
+            families = {c: self.rates[c.family, scale_of(c.optimizer)] for c in members}
+            references = {family.reference.family: family.reference for family in families.values()}
+            starts = {name: reference.initial_loss for name, reference in references.items()}
+            depths = {name: reference.depth(target) for name, reference in references.items()}
+            paths[optimizer] = FamilyPaths(
                 budgets={c: self.budgets[c] for c in members},
-                initial_loss=reference.initial_loss,
-                depth=reference.depth(target),
+                initial_losses={c: starts[c.family] for c in members},
+                depths={c: depths[c.family] for c in members},
                 rates={c: family.walk for c, family in families.items() if family.measured},
                 time_alone={c: partial(family.walk, plain=True) for c, family in families.items()},
             )
@@ -206,6 +230,28 @@ class TrainingPrediction:
                 f"Rank with this target, or take one on: {', '.join(sorted(known))}.",
             )
         return {candidate: self._forecast(candidate, target) for candidate in self.budgets}
+
+    def qualities(
+        self, objective: str | None = None, stopping: EarlyStopping | None = None
+    ) -> dict[Candidate, FinalQuality]:
+        """What each candidate has at the end of its own budget, see `FinalQualities.qualities`."""
+        return self.final(stopping).qualities(objective)
+
+    def final(self, stopping: EarlyStopping | None = None) -> FinalQualities:
+        """From which the qualities follow."""
+        runs = () if self.calibration is None else tuple(self.calibration.runs.values())
+        runs = (*runs, *(ending.run for ending in self.endings))
+        reasons = {c: why_unstable(c, runs) for c in self.budgets}
+        return FinalQualities(
+            budgets=self.budgets,
+            curves=self._curves,
+            num_samples_full=self.num_samples_full,
+            unstable={c: why for c, why in reasons.items() if why is not None},
+            untrusted={c: self._untrusted_anywhere(c) for c in self.budgets},
+            doubts={c: tuple(_left_out(c)) for c in self.budgets},
+            endings=self.endings,
+            stopping=stopping,
+        )
 
     def bands(self) -> dict[Candidate, Band]:
         """Predicted curves with the model error's band: steps scaled by exp(±z σ)."""
@@ -235,6 +281,8 @@ class TrainingPrediction:
         if unstable is not None:
             return Forecast(status=Status.UNSTABLE, steps=None, doubts=(unstable,))
         pilot = runs.get(candidate)
+        if pilot is not None and pilot.target == target and pilot.met is not None:
+            return met_forecast(pilot.met)
         if pilot is not None and target.curve == "train_loss" and (real := real_forecast(pilot, level)) is not None:
             return real
         if predicted.over_limit:
@@ -255,7 +303,8 @@ class TrainingPrediction:
             # It was given up before it arrived, later than it should have.
             steps = float(len(pilot.losses))
             untrusted = (f"trained for real as a pilot, it had not arrived after {len(pilot.losses)} steps", *untrusted)
-        lag = self._lagging(candidate, target, level, steps)
+        learnt = self.settled_steps(candidate, target)
+        lag = () if learnt is None or not learnt < steps / MUCH_EARLIER else (_lagging(learnt),)
         reach = math.exp(_Z * predicted.spread(target.curve))
         return Forecast(
             status=Status.UNTRUSTED if untrusted else Status.REACHED,
@@ -269,28 +318,24 @@ class TrainingPrediction:
 
     def _start(self, candidate: Candidate, target: Target) -> float:
         """The initial value of the target's curve."""
-        reference = self.rates[candidate.optimizer.name, scale_of(candidate.optimizer)].reference
+        reference = self.rates[candidate.family, scale_of(candidate.optimizer)].reference
         if target.curve == "train_loss":
             return reference.initial_loss
         return float(getattr(reference.evaluated[0][1], target.curve))
 
-    def _lagging(self, candidate: Candidate, target: Target, level: float, steps: float) -> tuple[str, ...]:
-        """A sentence where running statistics, not learning, keep a candidate from its target."""
+    def settled_steps(self, candidate: Candidate, target: Target) -> float | None:
+        """Steps to the target with running statistics that keep up; None where there are none that lag, or nothing is
+        evaluated.
+        """
         settled = self._curves[candidate].settled.get(target.curve)
         if settled is None:
-            return ()
-        sign = -1.0 if target.on_accuracy else 1.0
-        learnt = first_crossing(np.arange(len(settled), dtype=np.float64), sign * settled, sign * level)
-        if not learnt < steps / MUCH_EARLIER:
-            return ()
-        return (
-            f"its running batch-norm statistics lag behind: with settled ones it would be there after {learnt:.0f} "
-            "steps (re-estimate them before evaluating, or raise the norms' momentum)",
-        )
+            return None
+        sign, level = -1.0 if target.on_accuracy else 1.0, float(target.level(self._start(candidate, target)))
+        return first_crossing(np.arange(len(settled), dtype=np.float64), sign * settled, sign * level)
 
     def _untrusted(self, candidate: Candidate, target: Target, level: float, steps: float) -> tuple[str, ...]:
-        family, predicted = self.rates[candidate.optimizer.name, scale_of(candidate.optimizer)], self._curves[candidate]
-        path, reference = family.reference.path(), family.reference.candidate
+        family, predicted = self.rates[candidate.family, scale_of(candidate.optimizer)], self._curves[candidate]
+        path = family.reference.path()
         found = []
         lowest = float(path.losses.min())
         if target.curve == "train_loss" and level < (FAR_BEYOND * lowest if lowest > 0.0 else lowest):
@@ -302,17 +347,31 @@ class TrainingPrediction:
             found.append(
                 "it meets the target beyond the end of the reference run, where nothing is known of validation curves"
             )
+        found += self._untrusted_anywhere(candidate)
+        if predicted.noise(steps) > NOISY:
+            found.append(
+                f"minibatch noise makes up {predicted.noise(steps):.0%} of its loss there: a lower learning rate or "
+                "larger batches would be better known"
+            )
+        return tuple(found)
+
+    def _untrusted_anywhere(self, candidate: Candidate) -> tuple[str, ...]:
+        """Reasons that hold at any step."""
+        family, predicted = self.rates[candidate.family, scale_of(candidate.optimizer)], self._curves[candidate]
+        reference = family.reference.candidate
+        found = []
+        gained = family.gained() if family.measured else math.inf
+        if gained < LEAST_GAINED:
+            found.append(
+                f"the reference run that it follows gained {gained:.0%} of what its gradients promise: its learning "
+                f"rate of {reference.lr:.3g} is so high that lower ones may be as fast"
+            )
         own, usual = (c.optimizer.stability_share(c.lr, 1.0) for c in (candidate, reference))
         most = FAST_ADAPTIVE if isinstance(candidate.optimizer, Adaptive) else FAST
         if own / usual > most and candidate.effective_lr > AS_FAST * reference.effective_lr:
             found.append(
                 f"its learning rate is {own / usual:.0f} times as near to instability as the reference run's: whether "
                 "training diverges or stalls there was not measured"
-            )
-        if predicted.noise(steps) > NOISY:
-            found.append(
-                f"minibatch noise makes up {predicted.noise(steps):.0%} of its loss there: a lower learning rate or "
-                "larger batches would be better known"
             )
         noisier = family.noise_ratio(candidate)
         unsettled = family.measured and family.noise_share() < 1.0
@@ -324,6 +383,13 @@ class TrainingPrediction:
         if not predicted.error < 1.0:
             found.append(f"the descent rate for batch size {candidate.batch_size} could not be told from noise")
         return tuple(found)
+
+
+def _lagging(learnt: float) -> str:
+    return (
+        f"its running batch-norm statistics lag behind: with settled ones it would be there after {learnt:.0f} "
+        "steps (re-estimate them before evaluating, or raise the norms' momentum)"
+    )
 
 
 def _missing(last: float, level: float, *, on_accuracy: bool) -> float:

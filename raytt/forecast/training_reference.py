@@ -42,9 +42,9 @@ class TrainingReference:
     which are few."""
 
     @property
-    def optimizer(self) -> str:
-        """The family it stands for."""
-        return self.candidate.optimizer.name
+    def family(self) -> str:
+        """What it stands for: an optimizer, with the arguments of the model where there are any."""
+        return self.candidate.family
 
     @property
     def note(self) -> str:
@@ -53,7 +53,7 @@ class TrainingReference:
         pieces = "".join(f", {piece}" for piece in c.optimizer.describe().values())
         accumulated = f" accumulated over {c.accumulation_steps}" if c.accumulation_steps > 1 else ""
         return (
-            f"Reference run in training mode: {c.optimizer.name}, lr {c.lr:.3g}{pieces}, batch {c.batch_size}"
+            f"Reference run in training mode: {c.family}, lr {c.lr:.3g}{pieces}, batch {c.batch_size}"
             f"{accumulated}, {len(self.losses)} steps ({self.wasted_steps} more in abandoned attempts), stopped "
             f"{self.stopped}."
         )

@@ -12,6 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from raytt.errors import InputError
+
+USABLE_SHARE = 0.9
+"""Share of a device's nominal memory that training steps can use: an assumption. The rest is error correction (an L4 of
+24 GB shows 22.5 GiB), the CUDA context, workspaces of cuBLAS and cuDNN, and what the allocator cannot give to others.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Accelerator:
@@ -32,6 +39,14 @@ class Accelerator:
     source: str
     """Where these numbers stand."""
 
+    @property
+    def usable_bytes(self) -> float:
+        """What training steps can use of its memory, see `USABLE_SHARE`."""
+        return USABLE_SHARE * self.memory_gib * 2**30
+
+
+_BYTES = {"mib": 2.0**20, "gib": 2.0**30, "tib": 2.0**40, "mb": 1e6, "gb": 1e9, "tb": 1e12}
+_SIZE = re.compile(rf"(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>{'|'.join(_BYTES)})?")
 
 # How torch.cuda.get_device_name writes them. 'H100 NVL' and 'L40S' are other cards.
 _DEVICE_NAMES = (
@@ -61,6 +76,18 @@ def accelerators() -> dict[str, Accelerator]:
         )
         for row in csv.DictReader(text.splitlines())
     }
+
+
+def parse_memory(text: str) -> float:
+    """Bytes from a size such as ``24GiB``, ``16 GB`` or ``512MiB``; a plain number is in GiB.
+
+    Raises:
+        InputError: If it is something else, or not above 0.
+    """
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None or float(match["number"]) <= 0.0:
+        raise InputError(f"Cannot read the memory {text!r}.", "Write it as 24GiB, 16GB or 512MiB.")
+    return float(match["number"]) * _BYTES[match["unit"] or "gib"]
 
 
 def accelerator_of_device(device_name: str | None) -> str | None:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from raytt.errors import InputError
 from raytt.pricing.catalog import Offer
 from raytt.pricing.hardware import accelerator_of_device, accelerators
+from raytt.pricing.step_memory import Fit, StepMemory, fit
 from raytt.pricing.step_time import Origin, StepTime
 from raytt.pricing.terms import THIS_MACHINE, OwnTime, Terms
 from raytt.pricing.transfer import from_work, transfer
 from raytt.pricing.work import StepWork
+from raytt.task.candidate import Candidate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +25,18 @@ class Timing:
     """Where the run took place, by batch size."""
     work: Mapping[int, StepWork] = field(default_factory=dict)
     """What a step computes, by batch size; empty where it could not be counted."""
+    memory: StepMemory | None = None
+    """What steps need in memory; None where that could not be told."""
 
     @property
     def accelerator(self) -> str | None:
         """The table's name of the accelerator that was timed; None for a CPU, or one that is not known."""
         return next((accelerator_of_device(time.device) for time in self.timed.values()), None)
+
+    @property
+    def processor(self) -> str:
+        """What was timed, "cpu" or "cuda"."""
+        return "cuda" if any(time.device is not None for time in self.timed.values()) else "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +57,16 @@ class Machine:
     """Day of the price; None where the user gave it."""
     step_times: Mapping[int, StepTime]
     """By batch size; those that are not known are left out."""
+    usable_bytes: float | None = None
+    """Memory of each accelerator that training steps can use, bytes; None where it is not known."""
+    processor: str = "cuda"
+    """What trains, "cpu" or "cuda"."""
+
+    def fit(self, memory: StepMemory | None, candidate: Candidate) -> Fit | None:
+        """Whether the candidate's steps fit; None where what they need is not known."""
+        if memory is None or self.processor not in memory.passes:
+            return None
+        return fit(memory, candidate, self.usable_bytes, processor=self.processor, gpus=self.gpus)
 
     @property
     def label(self) -> str:
@@ -94,6 +113,8 @@ def machines(
                     usd_per_hour=None if price is None else price * instances,
                     as_of=None if offer is None else offer.as_of,
                     step_times={b: _on_gpus(t, gpus, terms.efficiency) for b, t in times.items() if b >= gpus},
+                    usable_bytes=_usable(timing.accelerator if offer is None else offer.accelerator),
+                    processor=timing.processor if offer is None or not offer.accelerator else "cuda",
                 )
             )
         if per_machine > max(terms.gpus):
@@ -119,6 +140,11 @@ def leading(pool: Sequence[Machine], batch_sizes: Iterable[int], notes: Sequence
         f"({', '.join(map(str, sorted(needed)))}).",
         " ".join(notes) or "Give your own figures with --seconds-per-step, and no more GPUs than the smallest batch.",
     )
+
+
+def _usable(accelerator: str | None) -> float | None:
+    known = accelerators().get(accelerator or "")
+    return None if known is None else known.usable_bytes
 
 
 def _step_time(offer: Offer | None, batch_size: int, own: Sequence[OwnTime], timing: Timing) -> StepTime | None:

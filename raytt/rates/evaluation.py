@@ -73,6 +73,8 @@ class EvaluationPlan:
     """Whether a part of the training data is evaluated, too."""
     target: Target | None = None
     """On a curve that is evaluated: met, it ends the run; None: evaluations end nothing."""
+    past: float = 0.0
+    """Share of the steps to the target by which the run goes on beyond it."""
 
 
 class Evaluator:
@@ -165,6 +167,7 @@ class EvaluationLog:
             self._evaluator = Evaluator(task, objective, seed=seed, train=plan.train, device=device)
         self._records: list[tuple[int, Metrics]] = []
         self.reached = False
+        self._end = math.inf
 
     @property
     def records(self) -> tuple[tuple[int, Metrics], ...]:
@@ -181,5 +184,10 @@ class EvaluationLog:
             return
         found = self._evaluator.measure(model)
         self._records.append((step, found))
-        if self._plan.target is not None:
-            self.reached |= meets(self._plan.target, self._records[0][1], found)
+        goal = self._plan.target
+        if goal is not None and not self.reached and meets(goal, self._records[0][1], found):
+            self.reached, self._end = True, (1.0 + self._plan.past) * step
+
+    def ends(self, step: int) -> bool:
+        """Whether the plan's target ends the run after so many updates."""
+        return step >= self._end

@@ -41,7 +41,7 @@ class FreshBatches:
 
     def read(self, positions: Sequence[int] | NDArray[np.int64]) -> Any:
         """The minibatch of the samples at ``positions``, on the device; augmentation uses the global generators."""
-        return batch_to_device(self._objective.read(self._dataset, positions), self.device)
+        return batch_to_device(self._objective.read(self._dataset, positions, training=True), self.device)
 
     def steps(self, candidate: Candidate, seed: int, *, stop: int | None = None) -> Iterator[list[NDArray[np.int64]]]:
         """Positions of the minibatches of each step of a training run, see `iterate_steps`."""

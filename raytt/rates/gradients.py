@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from raytt.rates.fresh_batches import FreshBatches
 from raytt.rates.norm_statistics import read_statistics, tracking_norms
@@ -77,6 +77,7 @@ class MinibatchGradients:
         self._data = FreshBatches(task, self.objective, device=device)
         self.model: PreparedModel = prepare_for_training(task, device=device)
         self._parameters = list(self.model.trainable.values())
+        self._clean: list[Tensor] | None = None
 
     @property
     def num_trainable(self) -> int:
@@ -98,6 +99,7 @@ class MinibatchGradients:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Put parameters and buffers into a saved state (`raytt.rates.reference.Point`)."""
         self.model.module.load_state_dict(state)
+        self._clean = None
 
     def weights(self) -> Tensor:
         """The trainable weights, flattened, a copy on the CPU; shape ``(D,)``."""
@@ -111,6 +113,7 @@ class MinibatchGradients:
                 size = parameter.numel()
                 parameter.copy_(flat[start : start + size].view_as(parameter))
                 start += size
+        self._clean = None
 
     def gradient(self, point: int, batch: Batch, number: int) -> tuple[Tensor, float]:
         """g_b, flattened in the order of the network's parameters, shape ``(D,)`` on the CPU; and the mean loss.
@@ -120,50 +123,73 @@ class MinibatchGradients:
             batch: B samples, or (B, A): A minibatches of B, each passed on its own, with the mean of their losses.
             number: b.
         """
-        scale = LOSS_SCALE if self.objective.scales_loss else 1.0
-        found, total = self._scaled_gradient(point, batch, number, scale)
-        while scale > 1.0 and not bool(torch.isfinite(found).all()):
-            scale /= 2.0
-            found, total = self._scaled_gradient(point, batch, number, scale)
-        return found / scale, total
+        scale, total = self._differentiate(point, batch, number)
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
+        return _flat(parts) / scale, total
 
-    def _scaled_gradient(self, point: int, batch: Batch, number: int, scale: float) -> tuple[Tensor, float]:
-        """``scale`` times the gradient, and the mean loss."""
+    def _differentiate(self, point: int, batch: Batch, number: int) -> tuple[float, float]:
+        """Leave a multiple of g_b in the parameters' ``grad``; the factor, and the mean loss."""
+        scale = LOSS_SCALE if self.objective.scales_loss else 1.0
+        total = self._backward(point, batch, number, scale)
+        while scale > 1.0 and not all(bool(torch.isfinite(g).all()) for _, g in self._gradients()):
+            scale /= 2.0
+            total = self._backward(point, batch, number, scale)
+        return scale, total
+
+    def _gradients(self) -> Iterator[tuple[int, Tensor]]:
+        """Number and gradient of each parameter that got one."""
+        for number, parameter in enumerate(self._parameters):
+            if parameter.grad is not None:
+                yield number, parameter.grad.detach().float()
+
+    def _backward(self, point: int, batch: Batch, number: int, scale: float) -> float:
+        """Leave ``scale`` times the gradient in the parameters; the mean loss."""
         for parameter in self._parameters:
             parameter.grad = None
         # Buffers are put back after the backward pass, which may need them as the forward pass left them.
-        with _buffers_kept(self.model.module):
+        with self._unchanged():
             total = 0.0
             for value in self._passes(point, batch, number):
                 (scale * value).backward()  # type: ignore[no-untyped-call]
                 total += float(value.detach())
-        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
-        return _flat(parts), total
+        return total
 
     @torch.no_grad()
     def loss(self, point: int, batch: Batch, number: int) -> float:
         """Loss of minibatch b in training mode at the present weights, without a gradient."""
-        with _buffers_kept(self.model.module):
+        with self._unchanged():
             return sum(float(value) for value in self._passes(point, batch, number))
 
     def block(self, point: int, batch: Batch, numbers: Sequence[int]) -> GradientBlock:
-        """Sums over the minibatches ``numbers``, in that order."""
-        total = torch.zeros(self.num_trainable)
-        squares = torch.zeros(self.num_trainable)
+        """Sums over the minibatches ``numbers``, in that order.
+
+        Gradients are added where they are, parameter by parameter: no copy of D numbers is made for a minibatch, and
+        none leaves the device before the block has ended.
+        """
+        total, squares = (torch.zeros(self.num_trainable, device=self._device) for _ in range(2))
+        totals, products = self._views(total), self._views(squares)
         losses, norms = 0.0, []
         for number in numbers:
-            gradient, value = self.gradient(point, batch, number)
-            norms.append(float(gradient.norm()))
-            total += gradient
-            squares.addcmul_(gradient, gradient)
+            scale, value = self._differentiate(point, batch, number)
+            parts = []
+            for i, gradient in self._gradients():
+                totals[i].add_(gradient, alpha=1.0 / scale)
+                products[i].addcmul_(gradient, gradient, value=1.0 / scale**2)
+                parts.append(torch.linalg.vector_norm(gradient, dtype=torch.float32))
+            norms.append(float(torch.linalg.vector_norm(torch.stack(parts))) / scale if parts else 0.0)
             losses += value
         return GradientBlock(
             count=len(numbers),
-            total=total,
-            squares=squares,
+            total=total.cpu(),
+            squares=squares.cpu(),
             loss=losses / len(numbers),
             norms=tuple(norms),
         )
+
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        """Parts of a vector of D numbers in the shapes of the parameters."""
+        sizes = [parameter.numel() for parameter in self._parameters]
+        return [part.view(p.shape) for part, p in zip(torch.split(flat, sizes), self._parameters, strict=True)]
 
     @torch.no_grad()
     def settled_statistics(self, point: int, batch: Batch, numbers: Sequence[int]) -> Tensor:
@@ -173,7 +199,7 @@ class MinibatchGradients:
         """
         norms = tracking_norms(self.model.module)
         momenta = [norm.momentum for norm in norms]
-        with _buffers_kept(self.model.module):
+        with self._unchanged():
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None
@@ -185,6 +211,24 @@ class MinibatchGradients:
                 for norm, momentum in zip(norms, momenta, strict=True):
                     norm.momentum = momentum
 
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Put running statistics back afterwards, and trainable weights that the forward pass caps or renormalises.
+
+        Statistics change in every pass and are copied before it; weights are copied once for as long as they stay.
+        """
+        before = [(buffer, buffer.clone()) for buffer in self.model.module.buffers()]
+        if self._clean is None:
+            self._clean = [p.detach().clone() for p in self._parameters]
+        marks = [(p._version, p.data_ptr()) for p in self._parameters]
+        yield
+        with torch.no_grad():
+            for buffer, kept in before:
+                buffer.copy_(kept)
+            for parameter, kept, mark in zip(self._parameters, self._clean, marks, strict=True):
+                if (parameter._version, parameter.data_ptr()) != mark:
+                    parameter.copy_(kept)
+
     def _passes(self, point: int, batch: Batch, number: int) -> Iterator[Tensor]:
         """The loss of each of the A minibatches over A, whose sum is the loss of step b; running statistics move."""
         size, times = (batch, 1) if isinstance(batch, int) else batch
@@ -193,23 +237,6 @@ class MinibatchGradients:
         with seeded("gradients", *key, device=self._device):
             for rows in positions.reshape(times, size):
                 yield self.objective.value(self.model, self._data.read(rows)) / times
-
-
-@contextmanager
-def _buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Put running statistics back after the block, and trainable weights that the forward pass caps or renormalises.
-
-    The copies take less memory than the optimizer's state, which is not there.
-    """
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    weights = [(p, p.detach().clone(), p._version, p.data_ptr()) for p in module.parameters() if p.requires_grad]
-    yield
-    with torch.no_grad():
-        for buffer, kept in before:
-            buffer.copy_(kept)
-        for parameter, kept, version, place in weights:
-            if (parameter._version, parameter.data_ptr()) != (version, place):
-                parameter.copy_(kept)
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

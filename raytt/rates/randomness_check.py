@@ -74,9 +74,9 @@ def training_facts(task: Task) -> TrainingFacts:
     total = len(dataset)  # type: ignore[arg-type]
     sample_weights_of(task, total)
     objective = Objective(task)
-    first, batch = _read(objective, dataset, 0)
+    first, batch = _read(objective, dataset, 0, training=True)
     check_reopening(task)
-    random_items = _read(objective, dataset, 1)[0] != first
+    random_items = _read(objective, dataset, 1, training=True)[0] != first
     model = prepare_for_training(task)
     weights, architecture = weights_fingerprint(model.module), str(model.module)
     with seeded("pass", 0):
@@ -128,9 +128,9 @@ def _compare_openings(task: Task, source: Any, what: str) -> None:
         )
 
 
-def _read(objective: Objective, dataset: Any, seed: int) -> tuple[str, Any]:
+def _read(objective: Objective, dataset: Any, seed: int, *, training: bool = False) -> tuple[str, Any]:
     with seeded("reading", seed):
-        batch = objective.read(dataset, range(min(CHECKED, len(dataset))))
+        batch = objective.read(dataset, range(min(CHECKED, len(dataset))), training=training)
     return hash_nest(batch), batch
 
 
@@ -147,7 +147,7 @@ def _passes_differ(model: PreparedModel, objective: Objective, batch: Any) -> bo
 def _notes(*, random_items: bool, random_network: bool, norms: int) -> list[str]:
     notes = []
     if random_items:
-        notes.append("Items differ each time they are read (augmentation): every minibatch is read afresh.")
+        notes.append("Items differ each time they are read (augmentation, mixing): every minibatch is read afresh.")
     if random_network:
         notes.append("The network is random in training mode (dropout or stochastic depth), as in your own training.")
     if norms:

@@ -61,6 +61,9 @@ class RateTable:
     """n_B > 0, loss per learning rate, shape (P, columns); None: no excess loss is taken into account."""
     curvatures: Floats | None = None
     """h_B, one over learning rate, shape (P, columns); None: excess loss to first order, at once."""
+    levels: Floats | None = None
+    """ln of the loss that a candidate logs over what the reference logs at the same weights
+    (`raytt.rates.batch_level`), shape (P, columns); None: 0."""
     norms: Floats | None = None
     """|g_b| of K minibatches, shape (P, columns, K); None: clipping is not taken into account."""
     pulls: Floats | None = None
@@ -68,7 +71,7 @@ class RateTable:
 
     def __post_init__(self) -> None:
         shape = (len(self.times), len(self.batch_sizes))
-        for name in ("rates", "noises", "curvatures", "pulls"):
+        for name in ("rates", "noises", "curvatures", "pulls", "levels"):
             values = getattr(self, name)
             if values is not None and values.shape != shape:
                 raise ValueError(f"{name} of shape {values.shape} for {shape[0]} points and {shape[1]} batch sizes")
@@ -109,6 +112,14 @@ class RateTable:
         """Values given at the points for each of M candidates, shape ``(P, M)``, at the places of theirs; ``(M,)``."""
         lower, share = self._between(places)
         return _blend(values, lower, share, np.arange(len(places), dtype=np.int64))
+
+    def log_level(self, places: Floats, columns: Ints) -> Floats:
+        """`levels` at ``places`` (M, T) for the columns (M,); shape (M, T)."""
+        if self.levels is None:
+            return np.zeros_like(places)
+        return np.stack(
+            [np.interp(row, self.times, self.levels[:, column]) for row, column in zip(places, columns, strict=True)]
+        )
 
     def _between(self, places: Floats) -> tuple[Ints, Floats]:
         """Number of the point before each place, and the share of the way to the next, in [0, 1]."""

@@ -133,6 +133,7 @@ def train_as_given(
             f"num_points is {num_points} with stop_ratio={stop_ratio!r}.", "Give a stop_ratio between 0 and 1."
         )
     begin = time.perf_counter()
+    task = task.built_for(candidate)
     objective = Objective(task)
     data = FreshBatches(task, objective, device=device)
     check_batch_size(len(data), candidate.samples_per_step)
@@ -164,7 +165,7 @@ def train_as_given(
         if quality.is_due(done):
             quality.add(done, updates.averaged() or model)
         stop = stop_ratio is not None and len(losses) > LEAST_RECENT and ratio <= stop_ratio
-        stop |= quality.reached
+        stop |= quality.ends(done)
         passed = [level for level in levels if ratio <= level]
         if passed or (num_points and (stop or done == steps)):
             levels = [level for level in levels if ratio > level]

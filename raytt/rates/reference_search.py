@@ -115,7 +115,7 @@ def find_reference(
     if log.last_ratio <= stop_ratio:
         stopped = f"at {log.last_ratio:.2f} of its first minibatches' loss"
     elif log.met:
-        stopped = "at the target"
+        stopped = "past the target"
     else:
         stopped = f"after {len(log.losses)} steps, the most that its share of the saved cost allows"
     return FoundReference(log=log, wasted_steps=wasted, stopped=stopped)

@@ -11,6 +11,9 @@ the path; L(τ_ref) its smoothed loss; v_B(τ_ref), n_B(τ_ref) descent rate and
 learning-rate time, times a batch-size factor that is measured, times what clipping leaves of it
 (`raytt.rates.clipping`), less what weight decay takes (`raytt.rates.decay`).
 
+In real training high learning rates make somewhat less of their steps than that, for reasons that rates to first order
+do not hold: progress is multiplied with (η/η_ref)^−p (`raytt.forecast.family_rates.SLOWING`).
+
 *Noise.* Minibatch noise keeps weights at a distance from the path, where the loss is higher by E (`raytt.rates.excess`,
 which needs no more than n_B and h_B). The reference's own is part of L, so that a candidate's predicted loss is
 
@@ -47,6 +50,11 @@ Flags = NDArray[np.bool_]
 
 TAIL = 0.7
 """Natural logarithm of the factor of τ_ref over which the reference's last exponent is fitted: its second half."""
+
+
+LEAST_SHARE = 0.1
+"""η/η_ref below which slowing stays as it is: the end of a schedule and the begin of a warm-up are no learning rates to
+speak of."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,7 +109,9 @@ class Walk:
     places: Floats
     """τ_ref, shape (M, T + 1)."""
     losses: Floats
-    """Predicted loss, shape (M, T + 1)."""
+    """Predicted loss, as it is logged with minibatches of the candidate's own size, shape (M, T + 1)."""
+    learnt: Floats
+    """The same as minibatches of the reference's size would have it, shape (M, T + 1)."""
     excess: Floats
     """E_t, what of it is the work of noise, shape (M, T + 1)."""
     over_limit: Flags
@@ -129,6 +139,7 @@ def walk(
     budgets: Sequence[int],
     *,
     paces: Floats | None = None,
+    slowing: float = 0.0,
 ) -> Walk:
     """Walk all candidates at once.
 
@@ -138,6 +149,7 @@ def walk(
         candidates: M of the optimizer whose rates the table holds.
         budgets: Steps of each, which are the length of its schedule.
         paces: What each candidate's progress is multiplied with, shape (M,); None: 1. Its noise stays as it is.
+        slowing: p, by which high learning rates make less of their steps: progress times (η/η_ref)^−p.
 
     Raises:
         InputError: If there are no candidates or no rates for a batch size.
@@ -156,12 +168,14 @@ def walk(
     places, excess = np.zeros((2, len(candidates), total + 1))
     over_limit = np.zeros(len(candidates), dtype=bool)
     speeds = np.ones(len(candidates)) if paces is None else paces
+    own = path.candidate.effective_lr
+    slowed_by = np.maximum(moves / own, LEAST_SHARE) ** -slowing
     for t in range(total):
         here = table.at(places[:, t], columns)
         progress = here.factor * table.blend(kept, places[:, t])
         if here.pull is not None and decays.any():
             progress = slowed(progress, decays * here.pull / slope(path.loss, path.times, places[:, t]))
-        places[:, t + 1] = places[:, t] + moves[:, t] * progress * speeds
+        places[:, t + 1] = places[:, t] + moves[:, t] * slowed_by[:, t] * progress * speeds
         excess[:, t + 1] = excess[:, t]
         if here.noise is None:
             continue
@@ -172,8 +186,14 @@ def walk(
         over_limit |= over & going
         moved = relaxed(excess[:, t], target, here.curvature, moves[:, t])
         excess[going, t + 1] = moved[going]
-    losses = path.loss(places) + excess - np.interp(places, path.times, reference_excess)
-    return Walk(places=places, losses=losses, excess=excess, over_limit=over_limit, end=float(path.times[-1]))
+    along = path.loss(places)
+    # Past the end the reference's own excess falls, too.
+    own_excess = np.interp(places, path.times, reference_excess) * path.fall_beyond(places)
+    learnt = along + excess - own_excess
+    losses = learnt + along * np.expm1(table.log_level(places, columns))
+    return Walk(
+        places=places, losses=losses, learnt=learnt, excess=excess, over_limit=over_limit, end=float(path.times[-1])
+    )
 
 
 def _momentum(candidate: Candidate) -> float:

@@ -95,7 +95,17 @@ def to_mlflow(run: FinishedRun, tracking_uri: str) -> None:
         client.set_terminated(logged)
 
 
-_METRICS = ("steps", "steps_low", "steps_high", "epochs", "seconds", "usd", "accuracy", "val_accuracy")
+_METRICS = (
+    "steps",
+    "steps_low",
+    "steps_high",
+    "epochs",
+    "seconds",
+    "usd",
+    "accuracy",
+    "val_accuracy",
+    "peak_memory_bytes",
+)
 
 
 def _metrics(row: Mapping[str, Cell]) -> dict[str, float]:

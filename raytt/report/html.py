@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from raytt.report.rows import headline, row_of
 from raytt.report.section import PageInput
-from raytt.report.sections import SECTIONS
+from raytt.report.sections import SECTIONS, quality
 from raytt.report.templates import asset, environment
 from raytt.report.words import shared_by_all
 from raytt.results.finished_run import FinishedRun
@@ -34,6 +34,10 @@ def report(run: FinishedRun, *, now: datetime, show: Sequence[int] = ()) -> str:
     """
     page = PageInput.of(run, now=now, show=show)
     ranking, best = page.ranking, page.ranking.best
+    sections = [found for section in SECTIONS if (found := section.render(page)) is not None]
+    if ranking.objective is not None:
+        # What was asked for first.
+        sections.sort(key=lambda section: section.id != quality.SECTION.id)
     script = asset("report.js")
     return (
         environment()
@@ -50,6 +54,7 @@ def report(run: FinishedRun, *, now: datetime, show: Sequence[int] = ()) -> str:
             best_row=None if best is None else row_of(best, page.names[best.rank]),
             config_of_best=None if best is None else json.dumps(best.candidate.config()),
             price_as_of=page.price_as_of,
-            sections=[found for section in SECTIONS if (found := section.render(page)) is not None],
+            sections=sections,
+            quality_card=None if ranking.objective is None else quality.card(ranking),
         )
     )

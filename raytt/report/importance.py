@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from raytt.task.candidate import Candidate, hyperparameters
+from raytt.task.candidate import Candidate, names_of
 
 MOST_GROUPS = 4
 """Groups into which numbers with more values than that are put."""
@@ -49,7 +49,7 @@ def importances(candidates: Sequence[Candidate], seconds: Sequence[float]) -> tu
     logs = [math.log(s) for s in seconds]
     configs = [candidate.flat() for candidate in candidates]
     found = []
-    for name in hyperparameters():
+    for name in names_of(candidates):
         having = [i for i, config in enumerate(configs) if name in config]
         if len(having) < LEAST:
             continue

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from raytt.pricing.catalog import describe_offers
 from raytt.pricing.terms import Terms
+from raytt.report.quality import render_choice
 from raytt.report.words import as_text, differences, human_seconds, human_usd
 from raytt.results.decisions import Decision, Remedy, TrainingPlan
 from raytt.results.ranking import Ranking
@@ -46,9 +47,12 @@ def plain_decision(ranking: Ranking, decision: Decision, *, width: int = 120) ->
 def full_decision(ranking: Ranking, decision: Decision) -> RenderableType:
     """The decision with its prices, the sources of its step times, and its notes."""
     lines = [*price_lines(decision.terms, ranking.provenance.usd_per_hour), *step_sources(decision)]
-    return Group(
-        render_decision(ranking, decision), Text(), *map(Text, lines), *(Text(f"• {n}") for n in decision.notes)
-    )
+    choice = ranking.choose_quality(decision.terms)
+    # What was asked for first.
+    parts: list[RenderableType] = [render_decision(ranking, decision)]
+    if choice is not None:
+        parts.insert(0 if ranking.objective else 1, render_choice(ranking, choice))
+    return Group(*parts, Text(), *map(Text, lines), *(Text(f"• {n}") for n in decision.notes))
 
 
 def step_sources(decision: Decision) -> tuple[str, ...]:
@@ -90,7 +94,9 @@ def render_decision(ranking: Ranking, decision: Decision) -> RenderableType:
             parts.append(
                 Text(f"… and {len(decision.front) - MOST_PLANS} more: --json FILE holds them all.", style="dim")
             )
-    parts += [Text(sentence) for sentence in tries(decision)]
+    if ranking.objective is None:
+        # How many of the first ones fit: of a ranking by an objective the first are others.
+        parts += [Text(sentence) for sentence in tries(decision)]
     return Group(*parts)
 
 

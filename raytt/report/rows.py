@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from raytt.forecast.forecast import Status
 from raytt.report import money as budget
+from raytt.report.memory import memory_of
 from raytt.report.templates import environment
 from raytt.report.words import differences, human_seconds, human_steps, human_usd, short
 from raytt.results.entry import Entry
@@ -37,8 +38,11 @@ class TableRow:
     time: str
     cost: str
     accuracy: str
-    sort: tuple[float | None, float | None, float | None, float | None]
-    """Steps, seconds, dollars, accuracy; None sorts last."""
+    memory: str
+    fits: bool
+    """False where it is known that its steps do not fit the machine."""
+    sort: tuple[float | None, float | None, float | None, float | None, float | None]
+    """Steps, seconds, dollars, accuracy, bytes; None sorts last."""
 
 
 def fragment(ranking: Ranking, *, most: int = 20) -> str:
@@ -60,6 +64,8 @@ def fragment(ranking: Ranking, *, most: int = 20) -> str:
 
 def headline(ranking: Ranking) -> str:
     """The answer in one sentence."""
+    if ranking.objective is not None:
+        return _headline_by_quality(ranking)
     best = ranking.best
     if best is None or best.quote is None or best.forecast.steps is None:
         return f"None of the {len(ranking.entries)} candidates is predicted to reach {ranking.target} in its budget."
@@ -72,6 +78,20 @@ def headline(ranking: Ranking) -> str:
     return (
         f"{cheapest}: {name}. It reaches {ranking.target} in {human_steps(best.forecast.steps)} steps{spread}, "
         f"takes {human_seconds(best.quote.seconds)}{usd}."
+    )
+
+
+def _headline_by_quality(ranking: Ranking) -> str:
+    best, objective = ranking.best, ranking.quality_of_interest
+    estimate = None if best is None or best.quality is None or objective is None else best.quality.of(objective.name)
+    if best is None or best.quality is None or objective is None or estimate is None:
+        return f"All {len(ranking.entries)} candidates are predicted to diverge."
+    first = "Best" if best.quality.trusted else "Best, but outside the trusted range"
+    seconds = "" if best.run_seconds is None else f", in {human_seconds(best.run_seconds)}"
+    return (
+        f"{first}: {names_of(ranking)[best.rank]}. It ends with a {objective.words} of "
+        f"{objective.write(estimate.value)} (90 %: {objective.write(estimate.low)} to "
+        f"{objective.write(estimate.high)}) after {human_steps(best.quality.steps)} steps{seconds}."
     )
 
 
@@ -107,7 +127,9 @@ def row_of(entry: Entry, name: str) -> TableRow:
         time="–" if quote is None else human_seconds(quote.seconds),
         cost="–" if entry.usd is None else human_usd(entry.usd),
         accuracy="–" if accuracy is None else f"{accuracy:.1%}",
-        sort=(forecast.steps, entry.seconds, entry.usd, accuracy),
+        memory=memory_of(entry),
+        fits=entry.fit is None or entry.fit.fits is not False,
+        sort=(forecast.steps, entry.seconds, entry.usd, accuracy, entry.peak_memory_bytes),
     )
 
 

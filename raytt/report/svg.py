@@ -19,6 +19,7 @@ COLOURS = 6
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 14, 12, 46
 _MOST_TICKS = 7
+_LEAST_TICKS = 3
 
 Point = tuple[float, float]
 
@@ -85,8 +86,9 @@ class Axis:
         """Round numbers along the axis."""
         if self.at is not None:
             return self.at
-        if self.log:
-            return _log_ticks(self.low, self.high)
+        if self.log and len(found := _log_ticks(self.low, self.high)) >= _LEAST_TICKS:
+            return found
+        # Also of a logarithmic axis that covers too little to hold two powers of ten, or twos and threes of them.
         rough = (self.high - self.low) / (_MOST_TICKS - 1)
         unit = 10.0 ** math.floor(math.log10(rough))
         step = next(factor * unit for factor in (1.0, 2.0, 5.0, 10.0) if factor * unit >= rough * (1 - 1e-9))

@@ -9,7 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from raytt.forecast.final_quality import QualityStatus
 from raytt.forecast.forecast import Status
+from raytt.report import quality as by_quality
+from raytt.report.memory import DOES_NOT_FIT, fit_notes, memory_of
 from raytt.report.money import render_money
 from raytt.report.words import as_text, human_seconds, human_steps, human_usd, settings_of, shared_by_all, two_digits
 from raytt.results.entry import Entry
@@ -51,16 +54,23 @@ _CAVEATS = {"path": _PATH_CAVEAT, "rates": _RATES_CAVEAT}
 
 def render(ranking: Ranking) -> RenderableType:
     """The table, the cost of the ranking and of what it replaced, prices, decisions, explained statuses, notes."""
-    parts: list[RenderableType] = [_title(ranking), _table(ranking)]
+    objective = None if ranking.objective is None else ranking.quality_of_interest
+    if objective is None:
+        parts: list[RenderableType] = [_title(ranking), _table(ranking)]
+    else:
+        entries = ranking.entries[:MOST_ROWS]
+        settings = settings_of([entry.candidate for entry in ranking.entries])[: len(entries)]
+        parts = [_title(ranking), by_quality.quality_table(ranking, objective, entries, settings)]
     if len(ranking.entries) > MOST_ROWS:
         hidden = len(ranking.entries) - MOST_ROWS
         parts.append(Text(f"… and {hidden} more: --json FILE or Ranking.to_pandas() holds them all.", style="dim"))
-    parts += [*_own_cost(ranking), Text(), *render_money(ranking)]
-    present = {entry.forecast.status for entry in ranking.entries}
-    for status in (s for s in _STYLES if s in present):
-        parts.append(Text.assemble((status.value, _STYLES[status]), f": {status.explanation}"))
+    parts += [*_own_cost(ranking), Text(), *_quality(ranking), *render_money(ranking)]
+    parts += _explained(ranking)
+    if any(entry.fit is not None and entry.fit.fits is False for entry in ranking.entries):
+        parts.append(Text.assemble(("does not fit", "red"), f": {DOES_NOT_FIT}"))
     caveat = _CAVEATS.get(ranking.method, _CAVEAT)
-    parts += [_bullet(note) for note in (*_doubts(ranking), *ranking.notes, caveat)]
+    large = fit_notes(ranking.entries[:MOST_ROWS], ranking.provenance.machine or "the machine")
+    parts += [_bullet(note) for note in (*_doubts(ranking), *large, *ranking.notes, caveat)]
     return Group(*parts)
 
 
@@ -69,11 +79,35 @@ def plain(ranking: Ranking, *, width: int = 120) -> str:
     return as_text(render(ranking), width=width)
 
 
+def _quality(ranking: Ranking) -> Iterator[RenderableType]:
+    """The best within the budget and the front; of a ranking by cost the first by quality."""
+    choice = ranking.choose_quality()
+    if choice is None:
+        return
+    if ranking.objective is None:
+        yield from by_quality.second_view(ranking)
+    else:
+        yield by_quality.render_choice(ranking, choice)
+    yield Text()
+
+
+def _explained(ranking: Ranking) -> list[Text]:
+    """A sentence for each status in the table."""
+    if ranking.objective is not None:
+        there = {entry.quality.status for entry in ranking.entries if entry.quality is not None}
+        return [
+            Text.assemble((s.value, by_quality.STYLES[s]), f": {s.explanation}") for s in QualityStatus if s in there
+        ]
+    present = {entry.forecast.status for entry in ranking.entries}
+    return [Text.assemble((s.value, _STYLES[s]), f": {s.explanation}") for s in _STYLES if s in present]
+
+
 def _doubts(ranking: Ranking) -> list[str]:
     """Reasons to trust the rows shown less; the same reason for several rows is given once."""
     by_words: dict[str, list[int]] = {}
     for entry in ranking.entries[:MOST_ROWS]:
-        for words in entry.forecast.doubts:
+        final = ranking.objective is not None and entry.quality is not None
+        for words in entry.quality.doubts if final and entry.quality is not None else entry.forecast.doubts:
             by_words.setdefault(words, []).append(entry.rank)
     return [f"# {', '.join(map(str, ranks))}: {words}." for words, ranks in by_words.items()]
 
@@ -86,7 +120,10 @@ def _title(ranking: Ranking) -> Text:
     counted = ""
     if facts.num_samples is not None and facts.num_samples_full is not None:
         counted = f", {facts.num_samples:,} of {facts.num_samples_full:,} training samples probed"
-    title = Text.assemble((ranking.task, "bold"), f": {len(ranking.entries)} candidates to {ranking.target}. ")
+    objective = None if ranking.objective is None else ranking.quality_of_interest
+    to = f"to {ranking.target}" if objective is None else f"by {objective.words} at the end of their budgets"
+    stopping = f", with early stopping {ranking.early_stopping}" if objective and ranking.early_stopping else ""
+    title = Text.assemble((ranking.task, "bold"), f": {len(ranking.entries)} candidates {to}{stopping}. ")
     return title.append(f"{shared}Method {ranking.method}: {method}{counted}.", style="dim")
 
 
@@ -101,14 +138,24 @@ def _table(ranking: Ranking) -> Table:
     table.add_column("90 %", no_wrap=True)
     table.add_column("epochs", justify="right", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
+    known = any(entry.fit is not None for entry in ranking.entries)
+    if known:
+        table.add_column("memory", justify="right", no_wrap=True)
     if priced:
         table.add_column("cost", justify="right", no_wrap=True)
     settings = settings_of([entry.candidate for entry in ranking.entries])
     for entry, setting in zip(entries, settings, strict=False):
         status = Text(entry.forecast.status.value, style=_STYLES[entry.forecast.status])
         cost = (_or_dash(entry.usd, human_usd),) if priced else ()
+        memory = (memory_of(entry),) if known else ()
         table.add_row(
-            str(entry.rank), setting, status, *_numbers(entry), *cost, style=None if entry.forecast.reaches else "dim"
+            str(entry.rank),
+            setting,
+            status,
+            *_numbers(entry),
+            *memory,
+            *cost,
+            style=None if entry.forecast.reaches else "dim",
         )
     return table
 
@@ -140,7 +187,8 @@ def _own_cost(ranking: Ranking) -> Iterator[Text]:
         spent = " + ".join(f"{name} {human_seconds(seconds)}" for name, seconds in ranking.phases.items())
         yield Text.assemble("This ranking took ", (human_seconds(ranking.total_seconds), "bold"), f": {spent}.")
     replaced = f"Training all {len(ranking.entries)} would take {human_seconds(ranking.replaced_seconds)}"
-    note = " (to the target or the end of the budget; nothing counted for unstable ones)"
+    whither = "to the end of its run" if ranking.objective else "to the target or the end of the budget"
+    note = f" ({whither}; nothing counted for unstable ones)"
     saving = ranking.saving
     if saving is None:
         yield Text(f"{replaced}{note}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from raytt.report.words import as_text, differences, human_seconds, human_steps, settings_of
 from raytt.results.validation import Check, Validation
+from raytt.task.rank_objective import OBJECTIVES, RankObjective
 
 
 def render(validation: Validation) -> RenderableType:
@@ -27,10 +29,47 @@ def render(validation: Validation) -> RenderableType:
     settings: Sequence[RenderableType] = differences(candidates) if len(candidates) == 1 else settings_of(candidates)
     for check, setting in zip(validation.checks, settings, strict=True):
         table.add_row(str(check.entry.rank), setting, *_numbers(check))
+    if validation.objective is not None:
+        return Group(_by_objective(validation, OBJECTIVES.get(validation.objective), settings), table)
     title = (
         f"Really trained to {validation.target}. Times are of a worker here, whatever machine the ranking is priced on."
     )
     return Group(Text(title), table, Text(_summary(validation)))
+
+
+def _by_objective(
+    validation: Validation, objective: RankObjective, settings: Sequence[RenderableType]
+) -> RenderableType:
+    """Predicted against real quality at the end of each run."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("#", justify="right")
+    table.add_column("candidate", ratio=1, overflow="fold")
+    for name in (f"predicted {objective.name}", "90 %", "real", "predicted steps", "real steps"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for check, setting in zip(validation.checks, settings, strict=True):
+        quality, real = check.entry.quality, check.real.final.get(objective.name)
+        estimate = None if quality is None else quality.of(objective.name)
+        table.add_row(
+            str(check.entry.rank),
+            setting,
+            "–" if estimate is None else objective.write(estimate.value),
+            "" if estimate is None else f"{objective.write(estimate.low)}–{objective.write(estimate.high)}",
+            check.happened if real is None else objective.write(real),
+            "–" if quality is None else human_steps(quality.steps),
+            "–" if check.real.run_steps is None else human_steps(check.real.run_steps),
+        )
+    pairs = validation.final_pairs
+    if not pairs:
+        summary = "None of them has both a predicted and a real final quality."
+    else:
+        inside = sum(predicted.low <= real <= predicted.high for predicted, real in pairs)
+        gap = float(np.median([abs(predicted.value - real) for predicted, real in pairs]))
+        summary = (
+            f"The median error is {objective.write(gap)}; {inside} of {len(pairs)} lie in their 90 % intervals. Below: "
+            f"the same runs, to {validation.target}."
+        )
+    title = f"Really trained to the ends of their runs: {objective.words}."
+    return Group(Text(title), table, Text(summary), Text())
 
 
 def plain(validation: Validation) -> str:

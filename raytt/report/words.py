@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
-from raytt.task.candidate import Candidate, hyperparameters
+from raytt.task.candidate import Candidate, names_of, written
 
 
 def as_text(renderable: RenderableType, *, width: int = 120) -> str:
@@ -113,6 +113,7 @@ def _aspects(candidate: Candidate) -> dict[str, str]:
         "warmup_ratio": f"warm-up {c.warmup_ratio:.2%}" if c.warmup_ratio is not None else "",
         "max_epochs": f"{c.max_epochs:.3g} epochs" if c.max_epochs is not None else "",
         "max_steps": f"{c.max_steps} steps" if c.max_steps is not None else "",
+        **{name: f"{name} {written(value)}" for name, value in c.model_arguments},
     }
 
 
@@ -121,7 +122,7 @@ _FIRST = ("optimizer", "lr", "batch_size")
 
 def _columns(candidates: Sequence[Candidate]) -> Iterator[list[str]]:
     aspects = [_aspects(candidate) for candidate in candidates]
-    for name in dict.fromkeys((*_FIRST, *hyperparameters())):
+    for name in dict.fromkeys((*_FIRST, *names_of(candidates))):
         column = [found.get(name, "") for found in aspects]
         if any(column):
             yield column

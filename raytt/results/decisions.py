@@ -18,6 +18,7 @@ from raytt.forecast.forecast import Status
 from raytt.forecast.interval import COVERAGE
 from raytt.pricing.machine import Machine
 from raytt.pricing.quote import Quote, quote
+from raytt.pricing.step_memory import StepMemory
 from raytt.pricing.terms import Terms
 from raytt.results.entry import Entry
 
@@ -143,13 +144,22 @@ class Decision:
         return self.cheapest is not None
 
 
-def decide(entries: Sequence[Entry], machines: Sequence[Machine], terms: Terms) -> Decision:
+def decide(
+    entries: Sequence[Entry], machines: Sequence[Machine], terms: Terms, memory: StepMemory | None = None
+) -> Decision:
     """Choose among all configurations × machines.
 
     A plan keeps to a budget and a deadline if it does so with at least the probability ``terms.confidence``; by default
-    ½, which is its median. Plans whose forecast is not trusted are chosen only where no other fits.
+    ½, which is its median. Plans whose forecast is not trusted are chosen only where no other fits. A machine without
+    the memory for a configuration makes no plan with it.
+
+    Args:
+        entries: The configurations.
+        machines: Those to choose from.
+        terms: What was asked.
+        memory: Of training steps; None where it is not known.
     """
-    plans = sorted((p for e in entries for m in machines if (p := _plan(e, m)) is not None), key=_by_cost)
+    plans = sorted((p for e in entries for m in machines if (p := _plan(e, m, memory)) is not None), key=_by_cost)
     fitting = [p for p in plans if _keeps(p, terms)]
     chosen = [p for p in fitting if p.trusted] or fitting
     tried = _tries(plans, terms)
@@ -168,9 +178,12 @@ def decide(entries: Sequence[Entry], machines: Sequence[Machine], terms: Terms) 
     )
 
 
-def _plan(entry: Entry, machine: Machine) -> TrainingPlan | None:
+def _plan(entry: Entry, machine: Machine, memory: StepMemory | None) -> TrainingPlan | None:
     forecast, time = entry.forecast, machine.step_times.get(entry.candidate.batch_size)
     if forecast.steps is None or time is None:
+        return None
+    fit = machine.fit(memory, entry.candidate)
+    if fit is not None and fit.fits is False:
         return None
     time = time.repeated(entry.candidate.accumulation_steps)
     found = quote(

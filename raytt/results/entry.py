@@ -1,4 +1,4 @@
-"""One candidate in a ranking, and the order of candidates by predicted cost."""
+"""One candidate in a ranking, and the order of candidates by predicted cost or by final quality."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from raytt.forecast.final_quality import FinalQuality, QualityStatus
 from raytt.forecast.forecast import Forecast, Status
 from raytt.pricing.quote import Quote, quote
+from raytt.pricing.step_memory import Fit
+from raytt.results.quality_document import quality_from_json, quality_to_json
 from raytt.task.candidate import Candidate
+from raytt.task.rank_objective import RankObjective
 
 _MISSED_ORDER = (Status.NOISE_FLOOR, Status.NOT_REACHED, Status.UNSTABLE)
 
@@ -35,7 +39,7 @@ class Entry:
     """One candidate in a ranking."""
 
     rank: int
-    """1 for the cheapest."""
+    """1 for the cheapest; where an objective was asked for, for the best at the end of its budget."""
     candidate: Candidate
     """The configuration."""
     forecast: Forecast
@@ -48,6 +52,23 @@ class Entry:
     """Predicted steps in passes over the whole training set; None unless it reaches the target."""
     quote: Quote | None
     """What the predicted steps take and cost; None unless it reaches the target."""
+    quality: FinalQuality | None = None
+    """What it has at the end of its own budget; None where that is not predicted (``mode="eval"``)."""
+
+    @property
+    def run_seconds(self) -> float | None:
+        """What its run takes to the end of its budget, or until early stopping ends it, seconds; None without
+        `quality`.
+        """
+        return None if self.quality is None else self.budget_seconds * self.quality.steps / self.budget
+
+    fit: Fit | None = None
+    """Memory of its steps beside that of the machine on which it is ranked; None where it could not be told."""
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """Most bytes of a device that its steps need; None where that could not be told."""
+        return None if self.fit is None else self.fit.peak
 
     @property
     def seconds(self) -> float | None:
@@ -78,6 +99,9 @@ def rank_candidates(
     step_times: Mapping[int, StepSeconds],
     num_samples_full: int,
     usd_per_hour: float | None = None,
+    qualities: Mapping[Candidate, FinalQuality] | None = None,
+    objective: RankObjective | None = None,
+    fits: Sequence[Fit | None] | None = None,
 ) -> tuple[Entry, ...]:
     """Entries in order of predicted cost; the order in which the candidates are given does not matter.
 
@@ -94,12 +118,39 @@ def rank_candidates(
             accumulates gradients takes A times as long.
         num_samples_full: N_full, for epochs.
         usd_per_hour: Price of the training machine.
+        qualities: What each has at the end of its budget, where that is predicted.
+        objective: Rank by that, as `by_quality` says; None: by cost.
+        fits: Memory of each candidate's steps beside that machine's; it does not change the order.
     """
+    known = qualities or {}
     entries = [
-        _entry(candidate, forecast, budget, step_times[candidate.batch_size], num_samples_full, usd_per_hour)
-        for candidate, forecast, budget in zip(candidates, forecasts, budgets, strict=True)
+        replace(
+            _entry(candidate, forecast, budget, step_times[candidate.batch_size], num_samples_full, usd_per_hour),
+            quality=known.get(candidate),
+            fit=fit,
+        )
+        for candidate, forecast, budget, fit in zip(
+            candidates, forecasts, budgets, fits or [None] * len(candidates), strict=True
+        )
     ]
-    return tuple(replace(entry, rank=rank) for rank, entry in enumerate(sorted(entries, key=_order), start=1))
+    ordered = sorted(entries, key=_order) if objective is None else by_quality(entries, objective)
+    return tuple(replace(entry, rank=rank) for rank, entry in enumerate(ordered, start=1))
+
+
+def by_quality(entries: Sequence[Entry], objective: RankObjective) -> list[Entry]:
+    """The best at the end of their budgets first, of equal ones the fastest; then the untrusted in the same order, then
+    those that diverge.
+    """
+
+    def order(entry: Entry) -> tuple[Any, ...]:
+        quality = entry.quality
+        estimate = None if quality is None else quality.of(objective.name)
+        if quality is None or estimate is None:
+            return (2, 0.0, 0.0, entry.candidate.sort_key())
+        untrusted = quality.status is QualityStatus.UNTRUSTED
+        return (int(untrusted), objective.sign * estimate.value, entry.run_seconds, entry.candidate.sort_key())
+
+    return sorted(entries, key=order)
 
 
 def _entry(
@@ -140,7 +191,7 @@ def _order(entry: Entry) -> tuple[Any, ...]:
 
 def entry_to_json(entry: Entry) -> dict[str, Any]:
     """Plain numbers, strings and None."""
-    forecast, quote = entry.forecast, entry.quote
+    forecast, quote, fit = entry.forecast, entry.quote, entry.fit
     return {
         "rank": entry.rank,
         "config": entry.candidate.config(),
@@ -159,12 +210,18 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
         "shortfall": forecast.shortfall,
         "budget_steps": entry.budget,
         "budget_seconds": entry.budget_seconds,
+        "quality": None if entry.quality is None else quality_to_json(entry.quality),
+        "peak_memory_bytes": entry.peak_memory_bytes,
+        "fits": None if fit is None else fit.fits,
+        "usable_memory_bytes": None if fit is None else fit.usable,
+        "fitting_batch_size": None if fit is None else fit.batch_size,
+        "fitting_accumulation_steps": None if fit is None else fit.accumulation_steps,
     }
 
 
 def entry_from_json(data: Mapping[str, Any]) -> Entry:
     """What `entry_to_json` wrote."""
-    seconds = data["seconds"]
+    seconds, peak = data["seconds"], data.get("peak_memory_bytes")
     return Entry(
         rank=data["rank"],
         candidate=Candidate.from_config(data["config"]),
@@ -184,4 +241,13 @@ def entry_from_json(data: Mapping[str, Any]) -> Entry:
         quote=None
         if seconds is None
         else Quote(seconds=seconds, low=data["seconds_low"], high=data["seconds_high"], usd=data["usd"]),
+        quality=None if data.get("quality") is None else quality_from_json(data["quality"]),
+        fit=None
+        if peak is None
+        else Fit(
+            peak=peak,
+            usable=data["usable_memory_bytes"],
+            batch_size=data["fitting_batch_size"],
+            accumulation_steps=data["fitting_accumulation_steps"],
+        ),
     )

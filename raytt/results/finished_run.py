@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,10 @@ class Validated:
     """In [0, 1]."""
     real_accuracy: float | None = None
     """In [0, 1]."""
+    predicted_final: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Quality at the end of its run by objective: median and 90 % interval."""
+    real_final: Mapping[str, float] = field(default_factory=dict)
+    """The same as it was; empty where the run was ended at the target."""
 
     @property
     def within(self) -> bool | None:
@@ -115,7 +119,7 @@ def load_run(place: str | Path) -> FinishedRun:
         statistics=None if summary is None else Statistics(**summary["statistics"]),
         spectrum=None if summary is None else _spectrum(run, summary),
         references=() if references is None else _references(references),
-        validation=() if validation is None else _validation(validation, target=str(ranking.target)),
+        validation=() if validation is None else _validation(validation, ranking),
         facts=run.inputs,
     )
 
@@ -163,11 +167,14 @@ def _references(data: Any) -> tuple[ReferenceCheck, ...]:
         raise StoreError(f"{REFERENCE_FILE} cannot be read ({type(error).__name__}: {error}).") from error
 
 
-def _validation(data: Any, *, target: str) -> tuple[Validated, ...]:
-    """What was really trained to this target: another is another question, and its steps are no steps to this one."""
+def _validation(data: Any, ranking: Ranking) -> tuple[Validated, ...]:
+    """What was really trained to this target and by this objective: others are other questions, and their steps are no
+    steps to this one.
+    """
     known = {f.name for f in fields(Validated)}
     try:
         found = tuple(Validated(**{k: v for k, v in item.items() if k in known}) for item in data["checks"])
-        return found if data["target"] == target else ()
+        same = data["target"] == str(ranking.target) and data.get("objective") == ranking.objective
+        return found if same else ()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"validation.json cannot be read ({type(error).__name__}: {error}).") from error

@@ -8,10 +8,12 @@ from typing import Any
 
 from raytt.pricing.catalog import Offer
 from raytt.pricing.machine import Timing
+from raytt.pricing.step_memory import StepMemory
 from raytt.pricing.step_time import StepTime
 from raytt.pricing.terms import OwnTime, Terms
 from raytt.pricing.work import StepWork
 from raytt.results.decisions import Decision, TrainingPlan
+from raytt.results.quality_choice import QualityChoice, QualityPoint
 
 
 def timing_to_json(timing: Timing) -> dict[str, Any]:
@@ -19,14 +21,17 @@ def timing_to_json(timing: Timing) -> dict[str, Any]:
     return {
         "timed": [asdict(timing.timed[b]) for b in sorted(timing.timed)],
         "work": [asdict(timing.work[b]) for b in sorted(timing.work)],
+        "memory": None if timing.memory is None else timing.memory.to_json(),
     }
 
 
 def timing_from_json(data: Mapping[str, Any]) -> Timing:
     """What `timing_to_json` wrote; nothing is known where it is missing."""
+    memory = data.get("memory")
     return Timing(
         timed={time["batch_size"]: StepTime(**time) for time in data.get("timed", ())},
         work={work["batch_size"]: StepWork(**work) for work in data.get("work", ())},
+        memory=None if memory is None else StepMemory.from_json(memory),
     )
 
 
@@ -72,6 +77,31 @@ def decision_to_json(decision: Decision) -> dict[str, Any]:
             for remedy in decision.remedies
         ],
         "notes": list(decision.notes),
+    }
+
+
+def quality_choice_to_json(choice: QualityChoice) -> dict[str, Any]:
+    """The answer as plain numbers, strings and None; no number is NaN or infinite."""
+    return {
+        "objective": choice.objective.name,
+        "best": None if choice.best is None else _quality_point(choice.best),
+        "front": [_quality_point(point) for point in choice.front],
+    }
+
+
+def _quality_point(point: QualityPoint) -> dict[str, Any]:
+    return {
+        "rank": point.entry.rank,
+        "config": point.entry.candidate.config(),
+        "machine": point.machine.name,
+        "gpus": point.machine.gpus,
+        "steps": point.step,
+        "to_the_end": point.ends,
+        "value": point.estimate.value,
+        "low": point.estimate.low,
+        "high": point.estimate.high,
+        "seconds": point.seconds,
+        "usd": point.usd,
     }
 
 

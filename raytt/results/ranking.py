@@ -1,4 +1,4 @@
-"""Candidates in the order of what they cost to reach the target."""
+"""Candidates in the order of what they cost to reach the target, or of their quality when their budgets end."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ from raytt.pricing.machine import Timing, machines
 from raytt.pricing.terms import Terms
 from raytt.results.decisions import Decision, decide
 from raytt.results.display import Shown
-from raytt.results.entry import Entry, entry_from_json, entry_to_json
+from raytt.results.entry import Entry, by_quality, entry_from_json, entry_to_json
+from raytt.results.fit import too_large
 from raytt.results.pricing_document import (
     decision_to_json,
+    quality_choice_to_json,
     terms_from_json,
     terms_to_json,
     timing_from_json,
     timing_to_json,
 )
+from raytt.results.quality_choice import QualityChoice, choose_quality
+from raytt.results.quality_document import quality_columns
 from raytt.store.text_files import write_json
 from raytt.task.candidate import table
+from raytt.task.early_stopping import EarlyStopping
+from raytt.task.rank_objective import OBJECTIVES, RankObjective, usual_objective
 from raytt.task.target import Target
 
 if TYPE_CHECKING:
@@ -60,6 +66,8 @@ class Provenance:
     """Name of that machine: the candidates are ranked by their times and costs on it."""
     step_seconds: Mapping[int, float] = field(default_factory=dict)
     """Seconds per training step by batch size."""
+    initial_losses: Mapping[str, float] = field(default_factory=dict)
+    """Mean training loss at the pre-trained weights by `Candidate.family`, where families differ in it."""
     step_source: str | None = None
     """How the step times were obtained."""
 
@@ -79,7 +87,7 @@ class Ranking(Shown):
     target: Target
     """The event whose step is predicted."""
     entries: tuple[Entry, ...]
-    """All candidates, cheapest first."""
+    """All candidates, cheapest first; where there is an ``objective``, the best first."""
     phases: Mapping[str, float] = field(default_factory=dict)
     """Seconds that each phase of the run took, in order."""
     notes: tuple[str, ...] = ()
@@ -90,11 +98,50 @@ class Ranking(Shown):
     """What is known of a training step, from which other machines are priced."""
     terms: Terms = field(default_factory=Terms)
     """Machines, budget and deadline that were asked for; costs are those of the first machine."""
+    objective: str | None = None
+    """What it is ranked by at the end of each candidate's own budget; None: by cost to the target."""
+    early_stopping: EarlyStopping | None = None
+    """How runs are ended before their budgets are, in their final qualities; None: they are not."""
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Names of the arguments of the model that candidates have."""
+        return tuple(sorted({name for entry in self.entries for name, _ in entry.candidate.model_arguments}))
 
     @property
     def best(self) -> Entry | None:
-        """The cheapest candidate that reaches the target; None if none does."""
-        return self.entries[0] if self.entries and self.entries[0].forecast.reaches else None
+        """The first candidate: the cheapest that reaches the target, or the best at the end of its budget. None if none
+        reaches the target, or all diverge.
+        """
+        if not self.entries:
+            return None
+        first = self.entries[0]
+        if self.objective is not None:
+            return first if first.quality is not None and first.quality.of(self.objective) is not None else None
+        return first if first.forecast.reaches else None
+
+    @property
+    def quality_of_interest(self) -> RankObjective | None:
+        """The objective of the view by quality: that of the ranking, else the first of `OBJECTIVES` that is known; None
+        where no final quality is.
+        """
+        if self.objective is not None:
+            return OBJECTIVES.get(self.objective)
+        known = [set(e.quality.estimates) for e in self.entries if e.quality is not None and e.quality.estimates]
+        name = usual_objective(set.intersection(*known)) if known else None
+        return None if name is None else OBJECTIVES.get(name)
+
+    def by_objective(self, objective: str | None = None) -> tuple[Entry, ...]:
+        """All candidates, the best at the end of their own budgets first; they keep the rank of this ranking.
+
+        Args:
+            objective: A name in `OBJECTIVES`; None: `quality_of_interest`.
+
+        Raises:
+            InputError: If there is no such objective.
+        """
+        chosen = self.quality_of_interest if objective is None else OBJECTIVES.get(objective)
+        return () if chosen is None else tuple(by_quality(self.entries, chosen))
 
     @property
     def total_seconds(self) -> float:
@@ -103,7 +150,11 @@ class Ranking(Shown):
 
     @property
     def replaced_seconds(self) -> float:
-        """Training time that trying all candidates would have taken (see `Entry.replaced_seconds`), seconds."""
+        """Training time that trying all candidates would have taken (see `Entry.replaced_seconds`), seconds; with an
+        objective to the ends of their runs.
+        """
+        if self.objective is not None:
+            return sum(entry.run_seconds or 0.0 for entry in self.entries if entry.quality and entry.quality.estimates)
         return sum(entry.replaced_seconds for entry in self.entries)
 
     @property
@@ -120,6 +171,8 @@ class Ranking(Shown):
             "task": self.task,
             "method": self.method,
             "target": str(self.target),
+            "objective": self.objective,
+            "early_stopping": None if self.early_stopping is None else str(self.early_stopping),
             "phases": dict(self.phases),
             "raytt_seconds": self.total_seconds,
             "replaced_seconds": self.replaced_seconds,
@@ -130,6 +183,7 @@ class Ranking(Shown):
             "timing": timing_to_json(self.timing),
             "terms": terms_to_json(self.terms),
             "decision": self._decision_to_json(),
+            "quality_choice": self._quality_to_json(),
         }
 
     @classmethod
@@ -152,6 +206,8 @@ class Ranking(Shown):
             provenance=Provenance(**provenance, step_seconds=step_seconds),
             timing=timing_from_json(data.get("timing", {})),
             terms=terms_from_json(data.get("terms", {})),
+            objective=data.get("objective"),
+            early_stopping=EarlyStopping.parse(stopping) if (stopping := data.get("early_stopping")) else None,
         )
 
     def save(self, path: str | Path) -> None:
@@ -182,7 +238,12 @@ class Ranking(Shown):
 
         return pd.DataFrame(
             [
-                {"rank": entry.rank, **settings, **{k: v for k, v in numbers.items() if k != "config"}}
+                {
+                    "rank": entry.rank,
+                    **settings,
+                    **{k: v for k, v in numbers.items() if k not in ("config", "quality")},
+                    **({} if entry.quality is None else quality_columns(entry.quality)),
+                }
                 for entry, settings, numbers in zip(
                     self.entries,
                     table([entry.candidate for entry in self.entries]),
@@ -197,7 +258,24 @@ class Ranking(Shown):
         asked = terms or self.terms
         sizes = [entry.candidate.batch_size for entry in self.entries]
         pool, notes = machines(asked, self.timing, sizes, usd_per_hour=self.provenance.usd_per_hour)
-        return replace(decide(self.entries, pool, asked), notes=notes)
+        decision = decide(self.entries, pool, asked, self.timing.memory)
+        return replace(decision, notes=(*notes, *too_large(self.entries, pool, self.timing.memory)))
+
+    def choose_quality(self, terms: Terms | None = None) -> QualityChoice | None:
+        """The best quality within a budget of time or money, and the front of time against quality, by the terms of the
+        run or by others; None where no final quality is known. Nothing is computed again.
+        """
+        objective = self.quality_of_interest
+        if objective is None:
+            return None
+        asked = terms or self.terms
+        sizes = [entry.candidate.batch_size for entry in self.entries]
+        pool, _ = machines(asked, self.timing, sizes, usd_per_hour=self.provenance.usd_per_hour)
+        return choose_quality(self.entries, pool, asked, objective)
+
+    def _quality_to_json(self) -> dict[str, Any] | None:
+        choice = self.choose_quality()
+        return None if choice is None else quality_choice_to_json(choice)
 
     def _decision_to_json(self) -> dict[str, Any] | None:
         """What follows from the terms, without the plans that were not chosen; None where nothing was asked."""

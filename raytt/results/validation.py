@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from raytt.forecast.final_quality import Estimate
 from raytt.results.display import Shown
 from raytt.results.entry import Entry
+from raytt.results.quality_document import estimates_to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,10 @@ class Outcome:
     """Validation accuracy there."""
     seconds_per_step: float
     """Median time of a step, seconds."""
+    final: Mapping[str, float] = field(default_factory=dict)
+    """Quality at the end of its run, by name in `OBJECTIVES`; empty where it was ended at the target, or diverged."""
+    run_steps: float | None = None
+    """Steps of that run: its budget, or those until early stopping ends it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +70,12 @@ class Check:
             return None
         return math.log(max(predicted, 1.0) / max(self.real.steps, 1.0))
 
+    def final_pair(self, objective: str) -> tuple[Estimate, float] | None:
+        """Predicted and real quality at the end of the run; None unless both are known."""
+        predicted = None if self.entry.quality is None else self.entry.quality.of(objective)
+        real = self.real.final.get(objective)
+        return None if predicted is None or real is None else (predicted, real)
+
     @property
     def happened(self) -> str:
         """What really happened, in a word or two."""
@@ -91,6 +104,10 @@ class Check:
             "real_accuracy": self.real.accuracy,
             "predicted_val_accuracy": forecast.val_accuracy,
             "real_val_accuracy": self.real.val_accuracy,
+            "predicted_final": {} if self.entry.quality is None else estimates_to_json(self.entry.quality),
+            "real_final": dict(self.real.final),
+            "predicted_run_steps": None if self.entry.quality is None else self.entry.quality.steps,
+            "real_run_steps": self.real.run_steps,
         }
 
 
@@ -102,6 +119,15 @@ class Validation(Shown):
     """When training was done."""
     checks: tuple[Check, ...]
     """By rank."""
+    objective: str | None = None
+    """What the ranking is by at the end of each run; None: by cost to the target, at which runs were ended."""
+
+    @property
+    def final_pairs(self) -> tuple[tuple[Estimate, float], ...]:
+        """Predicted and real values of the objective, of those that have both."""
+        if self.objective is None:
+            return ()
+        return tuple(pair for check in self.checks if (pair := check.final_pair(self.objective)) is not None)
 
     @property
     def median_error(self) -> float | None:
@@ -119,6 +145,7 @@ class Validation(Shown):
         """Plain numbers, strings and None."""
         return {
             "target": self.target,
+            "objective": self.objective,
             "median_error": self.median_error,
             "bias": self.bias,
             "checks": [check.to_json() for check in self.checks],

@@ -34,8 +34,12 @@ class Rule:
     """Bound of a number, which it may be equal to."""
     above: float | None = None
     """Bound of a number, which it must exceed."""
+    at_most: float | None = None
+    """Upper bound of a number, which it may be equal to."""
     flag: str | None = None
     """Option of the command line; None: the field's name, as in ``--num-workers``."""
+    also: str | None = None
+    """Another name of the option."""
     form: str | None = None
     """How a value is written on the command line, as shown in its help; None: by its type."""
     read: Callable[[str], Any] | None = None
@@ -118,8 +122,8 @@ class Setting:
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not (whole or (self.kind is float and isinstance(value, float) and math.isfinite(value))):
             return False
-        low, above = self.rule.at_least, self.rule.above
-        return (low is None or value >= low) and (above is None or value > above)
+        low, above, high = self.rule.at_least, self.rule.above, self.rule.at_most
+        return (low is None or value >= low) and (above is None or value > above) and (high is None or value <= high)
 
     def _remedy(self) -> str:
         if self.choices:
@@ -127,9 +131,14 @@ class Setting:
         if self.kind is bool:
             return "Give True or False."
         number = "a whole number" if self.kind is int else "a number"
-        if self.rule.at_least is not None:
-            return f"Give {number} of at least {self.rule.at_least:g}."
-        return f"Give {number}." if self.rule.above is None else f"Give {number} above {self.rule.above:g}."
+        rule, bounds = self.rule, []
+        if rule.at_least is not None:
+            bounds.append(f"of at least {rule.at_least:g}")
+        if rule.above is not None:
+            bounds.append(f"above {rule.above:g}")
+        if rule.at_most is not None:
+            bounds.append(f"of at most {rule.at_most:g}")
+        return " ".join([f"Give {number}", *[" and ".join(bounds)] * bool(bounds)]) + "."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,6 +80,7 @@ def task_facts(task: Task) -> dict[str, Fact]:
         if task.sample_weights is None
         else hash_arrays(np.asarray(task.sample_weights, dtype=np.float64)),
         "last_batch": None if task.last_batch == "straddle" else task.last_batch,
+        "mix": describe(task.mix),
     }
     return {
         "task": task.name,

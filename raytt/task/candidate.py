@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -16,6 +16,9 @@ from raytt.errors import InputError
 from raytt.task.checks import whole, within
 from raytt.task.optimizers import OPTIMIZERS, Optimizer
 from raytt.task.schedules import SCHEDULES, Schedule
+
+ModelArguments = tuple[tuple[str, Any], ...]
+"""Names and values, sorted by name."""
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -56,6 +59,9 @@ class Candidate:
     """Budget in epochs of the whole training set; the schedule ends there. None: the run's default budget."""
     max_steps: int | None
     """Budget in steps; at most one of max_epochs and max_steps."""
+    model_arguments: ModelArguments
+    """What the task's model factory is called with, such as the rank of adapters: names and values, sorted by name.
+    Given as a mapping; none: the factory's own defaults."""
 
     def __init__(
         self,
@@ -70,6 +76,7 @@ class Candidate:
         warmup_ratio: float | None = None,
         max_epochs: float | None = None,
         max_steps: int | None = None,
+        model_arguments: Mapping[str, Any] | ModelArguments = (),
         **own: Any,
     ) -> None:
         check_known(own)
@@ -84,6 +91,7 @@ class Candidate:
             "warmup_ratio": None if warmup_ratio is None else within("warmup_ratio", warmup_ratio, 0.0, 1.0) or None,
             "max_epochs": _positive("max_epochs", max_epochs),
             "max_steps": None if max_steps is None else whole("max_steps", max_steps, 1),
+            "model_arguments": checked_arguments(dict(model_arguments)),
         }
         for one, other in (("max_epochs", "max_steps"), ("warmup_steps", "warmup_ratio")):
             if checked[one] and checked[other]:
@@ -98,13 +106,21 @@ class Candidate:
             )
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Candidate:
+    def from_config(cls, config: Mapping[str, Any], model_names: Sequence[str] = ()) -> Candidate:
         """A candidate from a flat configuration, as a search space gives it; unknown keys are refused by name.
 
         Hyperparameters of other optimizers and schedules than the one it names are ignored, so that a search space over
         several can be flat.
+
+        Args:
+            config: By name; arguments of the model may also stand under 'model_arguments', as `config` writes them.
+            model_names: Names that are arguments of the task's model factory.
         """
-        check_known(config)
+        own = {name: value for name, value in config.items() if name in model_names}
+        config = {name: value for name, value in config.items() if name not in own}
+        if own:
+            config["model_arguments"] = {**dict(config.get("model_arguments", {})), **own}
+        check_known(config, model_names=model_names)
         if "lr" not in config:
             raise InputError(
                 f"The configuration {dict(config)!r} has no 'lr'.", "Add a learning rate to the search space."
@@ -118,11 +134,18 @@ class Candidate:
             **{f.name: f.default for part in (self.optimizer, self.schedule) for f in fields(part)},
         }
         always = ("optimizer", "lr", "batch_size")
-        found = {k: v for k, v in self.flat().items() if k in always or v != defaults[k]}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+        found = {k: v for k, v in self._own_fields().items() if k in always or v != defaults[k]}
+        written = {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+        if self.model_arguments:
+            arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in self.model_arguments}
+            written["model_arguments"] = arguments
+        return written
 
     def flat(self) -> dict[str, Any]:
-        """All its hyperparameters by name, in the order of `hyperparameters`."""
+        """All its hyperparameters by name, in the order of `hyperparameters`; arguments of the model after them."""
+        return self._own_fields() | dict(self.model_arguments)
+
+    def _own_fields(self) -> dict[str, Any]:
         return {
             "optimizer": self.optimizer.name,
             "lr": self.lr,
@@ -149,9 +172,14 @@ class Candidate:
         further: dict[str, Any] = {}
         for name, value in flat.items():
             if isinstance(value, tuple):
-                flat[name] = value[0]
+                flat[name] = value[0] if value else None
                 further |= {f"{name}_{place}": v for place, v in enumerate(value[1:], start=2)}
         return tuple((name, *_orderable(value)) for name, value in (flat | further).items())
+
+    @property
+    def family(self) -> str:
+        """What shares a reference run: optimizer and arguments of the model, in words."""
+        return ", ".join((self.optimizer.name, *(f"{name} {written(value)}" for name, value in self.model_arguments)))
 
     @property
     def samples_per_step(self) -> int:
@@ -227,10 +255,15 @@ def hyperparameters() -> tuple[str, ...]:
     )
 
 
+def names_of(candidates: Iterable[Candidate]) -> tuple[str, ...]:
+    """`hyperparameters`, and after them the arguments of the model that some candidates have, by alphabet."""
+    return (*hyperparameters(), *sorted({name for c in candidates for name, _ in c.model_arguments}))
+
+
 def table(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
     """`Candidate.flat` of each, all with the same names: None where a candidate does not have a hyperparameter."""
     rows = [candidate.flat() for candidate in candidates]
-    names = [name for name in hyperparameters() if any(name in row for row in rows)]
+    names = [name for name in names_of(candidates) if any(name in row for row in rows)]
     return [{name: row.get(name) for name in names} for row in rows]
 
 
@@ -269,16 +302,48 @@ def _own(part: Optimizer | Schedule) -> dict[str, Any]:
     return {f.name: getattr(part, f.name) for f in fields(part)}
 
 
-def check_known(config: Mapping[str, Any], place: str | None = None) -> None:
+def checked_arguments(given: Mapping[str, Any]) -> ModelArguments:
+    """Arguments of a model as a candidate keeps them: sorted by name, lists as tuples, numbers as Python's own.
+
+    Raises:
+        InputError: If a value is neither text, a number, None nor several of these, or an argument has the name of a
+            hyperparameter.
+    """
+    found = []
+    for name, value in sorted(given.items()):
+        if name in hyperparameters():
+            raise InputError(
+                f"{name!r} is given as an argument of the model, but is the name of a hyperparameter.",
+                "Call the argument of the model factory something else.",
+            )
+        found.append((name, _plain(name, value)))
+    return tuple(found)
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_plain(name, one) for one in value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise InputError(
+        f"The argument {name!r} of the model is a {type(value).__name__}: {value!r}.",
+        "Give text, a number, True or False, or a list of these, and let the model factory make of it what it needs.",
+    )
+
+
+def check_known(config: Mapping[str, Any], place: str | None = None, model_names: Sequence[str] = ()) -> None:
     """Raise `InputError` with the nearest known name if a key is no hyperparameter.
 
     Args:
         config: Flat.
         place: Where it stands, for the message; None shows the configuration.
+        model_names: Further names that are known: arguments of the task's model factory.
     """
-    known = hyperparameters()
+    known = (*hyperparameters(), *model_names)
     for key in config:
-        if key not in known:
+        if key not in known and key != "model_arguments":
             near = [ELSEWHERE[key]] if key in ELSEWHERE else difflib.get_close_matches(str(key), known, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
             shown = place or f"in {dict(config)!r}"
@@ -301,6 +366,13 @@ def _schedule(given: str | Schedule, flat: Mapping[str, Any]) -> Schedule:
 
 def _positive(name: str, value: float | None) -> float | None:
     return None if value is None else within(name, value, 0.0, math.inf, open_low=True)
+
+
+def written(value: Any) -> str:
+    """An argument of the model in words."""
+    if isinstance(value, tuple):
+        return "+".join(map(written, value)) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _orderable(value: Any) -> tuple[int, float, str]:

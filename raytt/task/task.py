@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from raytt.errors import InputError
+from raytt.task.candidate import Candidate
 from raytt.task.checks import one_of, within
 from raytt.task.losses import Loss
 from raytt.task.parameter_groups import ParameterGroup
@@ -30,8 +32,9 @@ class Task:
 
     name: str
     """Used in run names and reports: letters, digits, '-', '_' and '.'."""
-    model: Callable[[], nn.Module]
-    """Factory of the network with its pre-trained weights; must give the same weights on every call."""
+    model: Callable[..., nn.Module]
+    """Factory of the network with its pre-trained weights; must give the same weights on every call. Arguments that
+    have defaults, as in ``def model(lora_rank=8)``, may be hyperparameters of the search space."""
     data: Any
     """Training data: a map-style dataset of (input, target) items, a pair (inputs, targets) of tensors, arrays, lists
     or pandas objects, a pandas DataFrame, the path of an Arrow/Parquet file, a ray.data.Dataset, or a function without
@@ -73,6 +76,10 @@ class Task:
     """How inputs become outputs. Default: ``model(inputs)``, for mappings ``model(**inputs)``; then ``.logits``."""
     collate: Callable[[list[Any]], tuple[Any, Tensor]] | None = None
     """From a list of items to (inputs, targets). Default: torch's collation of (input, target) pairs."""
+    mix: Callable[[Any, Any], tuple[Any, Any]] | None = None
+    """``mix(inputs, targets)`` of each training minibatch before it is used, drawn afresh each time, as
+    ``torchvision.transforms.v2.MixUp`` and ``CutMix`` or ``timm.data.Mixup`` do: mixed inputs, and class probabilities
+    as targets. Validation is not mixed. Needs ``mode="train"``; with `batch_loss` mix there, if ``model.training``."""
     mode: Literal["train", "eval"] = "train"
     """'train': the network as ``module.train()`` has it, data read afresh in every step; predictions follow descent
     rates of minibatches. Training losses are those of the minibatches, smoothed; validation is in eval mode. 'eval':
@@ -94,12 +101,23 @@ class Task:
         one_of("last_batch", self.last_batch, LAST_BATCHES)
         if self.ema_decay is not None:
             within("ema_decay", self.ema_decay, 0.0, 1.0, open_low=True, open_high=True)
+        if self.batch_loss is not None and self.mix is not None:
+            raise InputError(
+                f"Task {self.name!r} has a batch_loss and mix, which takes inputs and targets.",
+                "Mix in batch_loss, where model.training says that it is no validation, and leave mix out.",
+            )
         if self.batch_loss is not None and self.mode == "eval":
             raise InputError(
                 f"Task {self.name!r} has a batch_loss and mode='eval', which needs the outputs and the loss of every "
                 "sample.",
                 "Use mode='train', or give `loss` (and if need be `forward`) in the place of batch_loss.",
             )
+
+    def built_for(self, candidate: Candidate) -> Task:
+        """The same task, with the model that a candidate asks for (`Candidate.model_arguments`)."""
+        if not candidate.model_arguments:
+            return self
+        return replace(self, model=functools.partial(self.model, **dict(candidate.model_arguments)))
 
 
 Inputs = Tensor | Mapping[str, Tensor]

@@ -187,6 +187,7 @@ def _refuse_training_settings(task: Task) -> None:
         f"ema_decay={task.ema_decay!r}": task.ema_decay is not None,
         "sample_weights": task.sample_weights is not None,
         f"last_batch={task.last_batch!r}": task.last_batch != "straddle",
+        "mix": task.mix is not None,
     }
     for name, is_set in given.items():
         if is_set:

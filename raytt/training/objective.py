@@ -59,15 +59,24 @@ class Objective:
         self._dtype: torch.dtype | None = None if task.precision == "float32" else getattr(torch, task.precision)
         self._loss = None if task.batch_loss is not None else as_loss(task.loss)
 
-    def read(self, dataset: Dataset[Any], positions: Positions) -> Any:
-        """The minibatch of the samples at ``positions``.
+    def read(self, dataset: Dataset[Any], positions: Positions, *, training: bool = False) -> Any:
+        """The minibatch of the samples at ``positions``; ``training``: mixed, where the task mixes.
 
         Raises:
-            InputError: If items cannot be collated, or hold what the loss refuses.
+            InputError: If items cannot be collated or mixed, or hold what the loss refuses.
         """
-        if self._task.batch_loss is None:
-            return load_minibatch(self._task, dataset, positions)
-        return collated(self._task, dataset, positions)
+        if self._task.batch_loss is not None:
+            return collated(self._task, dataset, positions)
+        batch = load_minibatch(self._task, dataset, positions)
+        if self._task.mix is None or not training:
+            return batch
+        mixed: Any = self._task.mix(*batch)
+        if not isinstance(mixed, tuple | list) or len(mixed) != 2:
+            raise InputError(
+                f"Task.mix of {self._task.name!r} gave {type(mixed).__name__}, not a pair.",
+                "Return mixed inputs and mixed targets, as torchvision.transforms.v2.MixUp does.",
+            )
+        return tuple(mixed)
 
     @property
     def scales_loss(self) -> bool:

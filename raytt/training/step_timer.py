@@ -58,7 +58,7 @@ def time_steps(
     updates = Steps(model, objective, chosen, ema_decay=task.ema_decay)
 
     def read(rows: NDArray[np.int64]) -> Any:
-        return batch_to_device(objective.read(dataset, rows), device)
+        return batch_to_device(objective.read(dataset, rows, training=True), device)
 
     seconds: list[float] = []
     begin = time.perf_counter()

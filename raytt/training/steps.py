@@ -88,6 +88,11 @@ class Steps:
             value = self._objective.value(self._model, read(part)) / times
             self._scaler.scale(value).backward()  # type: ignore[no-untyped-call]
             total += float(value.detach())
+        self.update()
+        return total
+
+    def update(self) -> None:
+        """What follows once gradients are there: clip them, move the weights, and the average after them."""
         if self._candidate.max_grad_norm is not None:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self._model.trainable.values(), self._candidate.max_grad_norm)
@@ -96,4 +101,3 @@ class Steps:
         self._scaler.update()
         if self._average is not None:
             self._average.update_parameters(self._model.module)
-        return total

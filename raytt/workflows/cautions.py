@@ -1,4 +1,6 @@
-"""What a user may not have meant: schedules that have decayed before training has begun, warm-ups beyond the budget."""
+"""What a user may not have meant or not have seen: schedules that have decayed before training has begun, warm-ups
+beyond the budget, a machine that was busy, candidates so cheap that there is little to save.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from raytt.pricing.machine import Timing
+from raytt.pricing.step_time import Origin
 from raytt.task.candidate import Candidate
 
 EARLY = 0.1
 """Share of the budget in which a schedule should not have ended: a convention of what is worth a word."""
+SCATTER = 2.0
+"""90 over 10 % quantile of the times of single steps from which on they are called scattered: a convention likewise."""
+WORTH = 2.0
+"""Training time of all candidates over that of the ranking below which training them is recommended: with candidates
+that are no more than twice as dear as their predictions, certainty is worth more."""
 ENDED = 1e-3
 """Share of the peak learning rate below which a schedule has ended: a convention likewise."""
 
@@ -32,6 +41,35 @@ def cautions(budgets: Mapping[Candidate, int]) -> tuple[str, ...]:
     if long:
         notes.append(f"The warm-up of {_count(len(long), len(budgets))} does not end within the budget.")
     return tuple(notes)
+
+
+def scattered_times(timing: Timing) -> tuple[str, ...]:
+    """A sentence where steps of one batch size took so unequal time that something else was running."""
+    timed = [t for t in timing.timed.values() if t.origin is Origin.TIMED]
+    worst = max(timed, key=lambda t: t.high / t.low, default=None)
+    if worst is None or worst.high <= SCATTER * worst.low:
+        return ()
+    return (
+        f"Timed steps with batch size {worst.batch_size} took {worst.low:.2g} to {worst.high:.2g} s (10 and 90 % "
+        "quantiles): the machine was busy, or items take unequal time to load. Times and costs are no better known "
+        "than that; steps are not affected.",
+    )
+
+
+def little_to_save(*, candidates: int, training: float, ranking: float) -> tuple[str, ...]:
+    """A sentence where training all candidates takes hardly longer than ranking them.
+
+    Args:
+        candidates: How many.
+        training: Seconds that training all takes.
+        ranking: Seconds that the ranking took.
+    """
+    if training >= WORTH * ranking:
+        return ()
+    return (
+        f"Training all {candidates} candidates takes {training:.0f} s, ranking them took {ranking:.0f} s: with so few "
+        f"and so cheap ones train them all, with raytt validate and --top {candidates}.",
+    )
 
 
 def _ends_early(candidate: Candidate, budget: int) -> bool:

@@ -22,6 +22,7 @@ from raytt.results.task_check import TaskCheck, TaskFinding, Verdict
 from raytt.settings.ranking import RankingSettings
 from raytt.store.fingerprint import hash_nest
 from raytt.task.losses import as_loss
+from raytt.task.model_arguments import check_model_arguments, model_names
 from raytt.task.nest import leaves
 from raytt.task.target import Target
 from raytt.task.target_check import check_sign, check_target
@@ -132,7 +133,7 @@ class _Trial:
         hashes = []
         for seed in (0, 1):
             with seeded("reading", seed):
-                self.batch = self.objective.read(self.dataset, rows)
+                self.batch = self.objective.read(self.dataset, rows, training=True)
             hashes.append(hash_nest(self.batch))
         found = [_good("batch", _described(self.batch))]
         if hashes[0] != hashes[1]:
@@ -234,7 +235,13 @@ class _Trial:
 
 
 def _space(trial: _Trial, search_space: Any, num_candidates: int, seed: int) -> list[TaskFinding]:
-    drawn = draw(search_space, num_candidates=num_candidates, seed=seed)
+    names = model_names(trial.task.model)
+    drawn = draw(search_space, num_candidates=num_candidates, seed=seed, model_names=names)
+    check_model_arguments(trial.task, drawn.candidates)
+    models = sorted({c.family for c in drawn.candidates if c.model_arguments})
+    for candidate in {c.model_arguments: c for c in drawn.candidates if c.model_arguments}.values():
+        with explained(f"Building the model of {candidate.family} failed"):
+            prepare_as_trained(trial.task.built_for(candidate))
     sizes = sorted({c.batch_size for c in drawn.candidates})
     total = trial.num_samples
     if total is not None and sizes[-1] > total:
@@ -244,6 +251,8 @@ def _space(trial: _Trial, search_space: Any, num_candidates: int, seed: int) -> 
         )
     optimizers = sorted({c.optimizer.name for c in drawn.candidates})
     text = f"{len(drawn.candidates)} candidates: {', '.join(optimizers)}; batch sizes {', '.join(map(str, sizes))}"
+    if models:
+        text += f"; {len(models)} models, each with a reference run of its own"
     budgets = {c: c.budget(num_samples=total or 1, default_epochs=RankingSettings.max_epochs) for c in drawn.candidates}
     notes = (*drawn.notes, *(cautions(budgets) if total else ()))
     return [_good("space", text), *(_note("space", note) for note in notes)]

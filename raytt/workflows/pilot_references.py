@@ -21,8 +21,6 @@ from raytt.forecast.pilots.pilot_run import PilotRun
 from raytt.forecast.pilots.residual_prior import TIME_ALONE
 from raytt.forecast.pilots.residual_process import ResidualProcess
 from raytt.forecast.training_reference import TrainingReference
-from raytt.rates.rate_table import batch_of, samples_of
-from raytt.rates.signal import Signal
 from raytt.task.candidate import Candidate
 from raytt.workflows.pilots import MOST_BY_DEFAULT, ROUND, SEED, train_pilots
 from raytt.workflows.plan import RankPlan
@@ -31,7 +29,6 @@ from raytt.workflows.workspace import Workspace
 
 LOWERED = 0.9
 """Share of its first loss that a pilot must get to, or it tells nothing of how others learn."""
-_SAME = Signal(rate=1.0, noise=1e-12, rate_error=0.0, noise_error=0.0, minibatches=2)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,7 +93,7 @@ def stand_in(
     runs: list[PilotRun] = []
     notes = []
     for family, error in failures.items():
-        own = sorted((c for c in budgets if c.optimizer.name == family), key=Candidate.sort_key)
+        own = sorted((c for c in budgets if c.family == family), key=Candidate.sort_key)
         chosen = _spread_out({c: budgets[c] for c in own}, count=min(max(asked or ROUND, ROUND), MOST_BY_DEFAULT))
         plans = [
             PilotPlan(
@@ -114,15 +111,8 @@ def stand_in(
         if reference is None:
             raise error
         runs += trained
-        sizes = sorted({batch_of(c) for c in own}, key=samples_of)
         for scale in sorted({scale_of(c.optimizer) for c in own}, key=str):
-            rates[family, scale] = FamilyRates(
-                reference=reference,
-                batch_sizes=tuple(sizes),
-                own=[[_SAME] * len(sizes)],
-                base=[_SAME],
-                measured=False,
-            )
+            rates[family, scale] = FamilyRates.unmeasured(reference, own)
         notes.append(f"{error.problem} Its place is taken by pilots: forecasts of {family} follow from them alone.")
     return StandIns(rates=rates, runs=tuple(runs), notes=tuple(notes))
 

@@ -18,7 +18,8 @@ from raytt.cluster.stages.pilots import PilotPlan, run_pilots
 from raytt.forecast.forecast import Forecast, Status
 from raytt.forecast.pilots.choice import Beliefs, choose_pilots
 from raytt.forecast.pilots.pilot_run import PilotRun
-from raytt.forecast.training_prediction import TrainingPrediction
+from raytt.forecast.spending import Spending, step_seconds
+from raytt.forecast.training_prediction import MUCH_EARLIER, TrainingPrediction
 from raytt.store.fingerprint import fingerprint
 from raytt.task.candidate import Candidate
 from raytt.workflows.plan import RankPlan
@@ -39,9 +40,6 @@ ones often go to candidates that would be the fastest by far, and fail."""
 DOUBT = 0.01
 """Expected regret of the first choice, as a share of its cost, up to which no further pilots are taken by default: of
 473 small rankings with no more the real regret was 0.0 %, of 25 with 1–3 % it was 1.0 % (same report)."""
-COST_SHARE = 0.05
-"""What they may cost by default, as a share of training all candidates to the target: a round that costs more is not
-begun."""
 PATIENCE = 2.0
 """A pilot is given up after this many times its predicted steps (and at the end of its budget)."""
 LEAST_STEPS = 20
@@ -52,14 +50,22 @@ makes pilots of those that would be the cheapest by far if their forecasts held.
 
 
 def with_pilots(
-    found: TrainingPrediction, plan: RankPlan, space: Workspace, *, runs: Sequence[PilotRun] = ()
+    found: TrainingPrediction,
+    plan: RankPlan,
+    space: Workspace,
+    *,
+    spending: Spending,
+    runs: Sequence[PilotRun] = (),
 ) -> TrainingPrediction:
     """The prediction, calibrated on pilots; the same without a change where none are to be taken.
+
+    An interrupt (Ctrl-C) ends the pilots, not the ranking: what is known so far is ranked.
 
     Args:
         found: Without pilots.
         plan: How many, and to which target.
         space: What all stages share.
+        spending: What the ranking may still cost: unless their number is given, a round that costs more is not begun.
         runs: Pilots there are already.
     """
     asked = plan.estimator.pilots
@@ -69,7 +75,6 @@ def with_pilots(
         return found
     candidates = sorted(found.budgets, key=Candidate.sort_key)
     known = {run.candidate: run for run in runs}
-    spent = 0.0
     with space.reporter.phase("pilots", "training for real where the ranking is in doubt") as phase:
         calibrated = found.calibrated(runs, plan.target)
         while len(known) < most:
@@ -79,15 +84,23 @@ def with_pilots(
                 break
             seconds = _seconds(reaching, forecasts, found)
             beliefs = _beliefs(reaching, forecasts, seconds, calibrated)
-            if asked is None and beliefs.regret() <= DOUBT:
+            doubt = beliefs.regret()
+            if asked is None and doubt <= DOUBT:
                 break
-            done = [number for number, c in enumerate(reaching) if c in known]
+            done = [n for n, c in enumerate(reaching) if c in known or _lags(c, forecasts[c], found, plan)]
             chosen = choose_pilots(beliefs, seconds, count=min(ROUND, most - len(known)), done=done)
-            spent += float(seconds[chosen].sum())
-            if not chosen or (asked is None and spent > COST_SHARE * float(seconds.sum())):
+            costs = float(seconds[chosen].sum())
+            spending = spending.of(_training_seconds(forecasts, found))
+            if not chosen or (asked is None and costs > spending.left):
                 break
+            spending = spending.plus(costs)
+            phase.note(f"the first choice is expected to cost {doubt:.0%} more than the best: pilots of {len(chosen)}")
             plans = [_plan(reaching[number], forecasts[reaching[number]], found, plan) for number in chosen]
-            known |= {run.candidate: run for run in train_pilots(plans, space, phase)}
+            try:
+                known |= {run.candidate: run for run in train_pilots(plans, space, phase)}
+            except KeyboardInterrupt:
+                phase.note(f"interrupted: ranking with {len(known)} pilots (interrupt again to stop)")
+                break
             calibrated = found.calibrated(list(known.values()), plan.target)
     if not known:
         return found
@@ -117,7 +130,19 @@ def _plan(candidate: Candidate, forecast: Forecast, found: TrainingPrediction, p
         budget=budget,
         steps=min(budget, max(LEAST_STEPS, math.ceil(PATIENCE * forecast.steps))),
         ratio=math.exp(-found.depth_of(candidate, plan.target)),
+        target=None if plan.target.curve == "train_loss" else plan.target,
     )
+
+
+def _lags(candidate: Candidate, forecast: Forecast, found: TrainingPrediction, plan: RankPlan) -> bool:
+    """Whether running statistics, not learning, keep a candidate from its target.
+
+    Such a pilot says little of how others learn: it meets the target elsewhere on the path, and its training loss is
+    not that of others at the same validation loss. Judged by that, six pilots made forecasts three to five times too
+    long that were 1.1 to 2.5 times too long without them (``benchmarks/case``, 2026-11-29).
+    """
+    learnt, steps = found.settled_steps(candidate, plan.target), forecast.steps
+    return learnt is not None and steps is not None and learnt < steps / MUCH_EARLIER
 
 
 def _seconds(
@@ -125,11 +150,16 @@ def _seconds(
 ) -> Floats:
     """What each takes to the target, a step at least."""
     timed = found.timing.timed
-    return np.array(
-        [
-            max(forecasts[c].steps or 0.0, 1.0) * timed[c.batch_size].repeated(c.accumulation_steps).seconds
-            for c in candidates
-        ]
+    return np.array([max(forecasts[c].steps or 0.0, 1.0) * step_seconds(c, timed) for c in candidates])
+
+
+def _training_seconds(forecasts: Mapping[Candidate, Forecast], found: TrainingPrediction) -> float:
+    """Training all, as `raytt.results.entry.Entry.replaced_seconds` counts it."""
+    timed = found.timing.timed
+    return sum(
+        (found.budgets[c] if forecast.steps is None else forecast.steps) * step_seconds(c, timed)
+        for c, forecast in sorted(forecasts.items(), key=lambda item: item[0].sort_key())
+        if forecast.status is not Status.UNSTABLE
     )
 
 

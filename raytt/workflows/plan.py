@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from raytt.settings.cluster import ClusterSettings
 from raytt.settings.estimator import EstimatorSettings
 from raytt.settings.ranking import RankingSettings
+from raytt.task.rank_objective import OBJECTIVES
 from raytt.task.target import Target
 
 STOP_RATIO = 0.2
@@ -74,6 +75,12 @@ class RankPlan:
         """A target on the training loss that is not positive, towards which ratios of losses mean nothing."""
         absolute = self.target.curve == "train_loss" and not (self.target.relative or self.target.settles)
         return self.target.value if absolute and self.target.value <= 0.0 else None
+
+    @property
+    def objective_evaluated(self) -> bool:
+        """Whether candidates are ranked by what is evaluated on validation data."""
+        name = self.ranking.objective
+        return name is not None and OBJECTIVES.get(name).needs_validation
 
     def waypoints(self) -> int:
         """Tangents on a reference run, besides the one at the pre-trained weights."""

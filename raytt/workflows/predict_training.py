@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from raytt.cluster.plumbing.progress import Reporter
-from raytt.cluster.stages.descent_rates import RateRequest, measure_rates
+from raytt.cluster.stages.kept_runs import ReferencePlan
 from raytt.cluster.stages.norm_lag import measure_lags
 from raytt.cluster.stages.training_facts import describe_training
 from raytt.cluster.stages.training_references import SavedReference, TrainingPlan
 from raytt.errors import InputError
-from raytt.forecast.family_rates import FamilyRates, scale_of
+from raytt.forecast.spending import Spending, reference_seconds, step_seconds, training_seconds
 from raytt.forecast.training_prediction import TrainingPrediction, check_training_target
 from raytt.rates.lag import LagTable
 from raytt.rates.randomness_check import TrainingFacts
-from raytt.rates.rate_table import Batch, batch_of, samples_of
-from raytt.rates.signal import Signal
 from raytt.settings.estimator import EstimatorSettings
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Run
 from raytt.task.candidate import Candidate
 from raytt.task.target_check import check_sign
 from raytt.task.task import Task
+from raytt.workflows.anytime_rates import measure_within
+from raytt.workflows.objective_pilots import with_objective_pilots
 from raytt.workflows.pilot_references import stand_in, train_references
 from raytt.workflows.pilots import with_pilots
 from raytt.workflows.plan import LEAST_STOP_RATIO, RankPlan
@@ -74,18 +73,35 @@ def predict_training(
             references, failures = train_references(_reference_plans(budgets, plan, evaluates=evaluates), space, phase)
         stand_ins = stand_in(failures, budgets, plan, space)
         lags = _lags(references, facts, plan, space)
-        rates = {**_rates(references, lags, candidates, plan, space), **stand_ins.rates}
+        timed = costs.timing.timed
+        training = training_seconds({r.family: r for r in references}, budgets, plan.target, timed)
+        spending = Spending(share=plan.estimator.most_cost_share, training=training)
+        for reference in references:
+            spending = spending.plus(reference_seconds(reference, timed))
+        measured = measure_within(
+            references, lags, candidates, plan, space, batch_norms=facts.batch_norms > 0, timed=timed, spending=spending
+        )
         found = TrainingPrediction(
             budgets=budgets,
-            rates=rates,
+            rates={**measured.rates, **stand_ins.rates},
             num_samples_full=space.data.num_full,
             num_trainable=facts.num_trainable,
             timing=costs.timing,
             work_notes=costs.notes,
-            task_notes=(*space.data.notes, *facts.notes, *stand_ins.notes, *_without_effect(plan.estimator)),
+            task_notes=(
+                *space.data.notes,
+                *facts.notes,
+                *stand_ins.notes,
+                *_models(candidates),
+                *_without_effect(plan.estimator),
+            ),
             made_from=fingerprint([reference.made_from for reference in references]),
         )
-        return with_pilots(found, plan, space, runs=stand_ins.runs)
+        if plan.ranking.objective is not None:
+            known = found.calibrated(stand_ins.runs, plan.target) if stand_ins.runs else found
+            whole = sum(budget * step_seconds(c, timed) for c, budget in budgets.items())
+            return with_objective_pilots(known, plan, space, spending=measured.spending.of(whole))
+        return with_pilots(found, plan, space, runs=stand_ins.runs, spending=measured.spending)
 
 
 def _without_effect(estimator: EstimatorSettings) -> tuple[str, ...]:
@@ -97,34 +113,58 @@ def _without_effect(estimator: EstimatorSettings) -> tuple[str, ...]:
     return (f"With mode='train' nothing is sampled or sketched: {', '.join(given)} had no effect.",)
 
 
+def _models(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """A sentence about candidates that differ in arguments of the model."""
+    count = len({c.model_arguments for c in candidates})
+    if count == 1 and not candidates[0].model_arguments:
+        return ()
+    return (
+        f"Candidates are of {count} model{'s' if count > 1 else ''}, each with a reference run of its own; steps are "
+        "timed with the model factory's default arguments.",
+    )
+
+
 def _reference_plans(budgets: Mapping[Candidate, int], plan: RankPlan, *, evaluates: bool) -> list[TrainingPlan]:
-    """One reference run per family; where the target is evaluated, it goes on until that is met."""
+    """One reference run per family; where the target is evaluated, it goes on until that is met.
+
+    With an objective it goes on as far as its share of the cost allows, but not beyond the longest budget: so far final
+    qualities are measured, and beyond it they are extrapolated.
+    """
     goal = None if plan.target.curve == "train_loss" else plan.target
+    whole = plan.ranking.objective is not None
+    further = whole or goal is not None
     return [
         TrainingPlan(
             candidate=base.candidate,
             seed=base.seed,
-            stop_ratio=base.stop_ratio if goal is None else LEAST_STOP_RATIO,
-            num_waypoints=base.num_waypoints if goal is None else max(base.num_waypoints, EVALUATED_WAYPOINTS),
-            most_steps=base.most_steps,
+            stop_ratio=LEAST_STOP_RATIO if further else base.stop_ratio,
+            num_waypoints=max(base.num_waypoints, EVALUATED_WAYPOINTS) if further else base.num_waypoints,
+            most_steps=min(base.most_steps, _longest(base, budgets)) if whole else base.most_steps,
             target=goal,
             evaluates=evaluates or goal is not None,
+            ends_at_target=not whole,
         )
         for base in reference_plans(budgets, plan)
     ]
+
+
+def _longest(plan: ReferencePlan, budgets: Mapping[Candidate, int]) -> int:
+    """Steps of a reference run that take as many samples as the longest budget of its family."""
+    own = [c.samples_per_step * budget for c, budget in budgets.items() if c.family == plan.family]
+    return max(1, -(-max(own) // plan.candidate.samples_per_step))
 
 
 def _lags(
     references: Sequence[SavedReference], facts: TrainingFacts, plan: RankPlan, space: Workspace
 ) -> list[LagTable | None]:
     """How running statistics of batch norms lag behind, where that matters."""
-    if plan.target.curve == "train_loss" or not facts.batch_norms:
+    if (plan.target.curve == "train_loss" and not plan.objective_evaluated) or not facts.batch_norms:
         return [None] * len(references)
     with space.reporter.phase("statistics", "batch-norm statistics along the reference run") as phase:
         return measure_lags(
             space.timed_ref,
             references,
-            train=not plan.target.needs_validation,
+            train=plan.target.curve == "train_accuracy",
             seed=plan.ranking.seed,
             resources=space.worker,
             num_workers=space.num_probers,
@@ -132,71 +172,3 @@ def _lags(
             files=space.files,
             phase=phase,
         )
-
-
-def _rates(
-    references: Sequence[SavedReference],
-    lags: Sequence[LagTable | None],
-    candidates: Sequence[Candidate],
-    plan: RankPlan,
-    space: Workspace,
-) -> dict[tuple[str, float | None], FamilyRates]:
-    """Descent rates of every way of scaling gradients and every batch size at all saved states of each family."""
-    requests: list[RateRequest] = []
-    scales: dict[str, dict[float | None, Candidate]] = {}
-    sizes: dict[str, list[Batch]] = {}
-    for reference in references:
-        family = reference.optimizer
-        own = [c for c in candidates if c.optimizer.name == family]
-        base = reference.candidate
-        # The reference's own scaling first: all others are measured beside it, from the same gradients.
-        found = {scale_of(base.optimizer): base}
-        for candidate in sorted(own, key=lambda c: c.sort_key()):
-            found.setdefault(scale_of(candidate.optimizer), candidate)
-        scales[family] = found
-        sizes[family] = sorted({batch_of(c) for c in (*own, base)}, key=lambda batch: (samples_of(batch), str(batch)))
-        requests += [
-            RateRequest(reference=reference, point=point, batch=size, scales=tuple(found.values()))
-            for point in range(len(reference.states))
-            for size in sizes[family]
-        ]
-    with space.reporter.phase("rates", "minibatch gradients along the reference run") as phase:
-        signals = measure_rates(
-            space.timed_ref,
-            requests,
-            minibatches=plan.estimator.minibatches,
-            seed=plan.ranking.seed,
-            resources=space.worker,
-            num_workers=space.num_probers,
-            run=space.run,
-            files=space.files,
-            phase=phase,
-        )
-    measured = {
-        (request.reference.optimizer, request.point, request.batch): found
-        for request, found in zip(requests, signals, strict=True)
-    }
-    return {
-        (reference.optimizer, scale): _family(reference, lag, sizes[reference.optimizer], number, measured)
-        for reference, lag in zip(references, lags, strict=True)
-        for number, scale in enumerate(scales[reference.optimizer])
-    }
-
-
-def _family(
-    reference: SavedReference,
-    lag: LagTable | None,
-    batch_sizes: Sequence[Batch],
-    number: int,
-    measured: Mapping[tuple[str, int, Batch], Sequence[Signal]],
-) -> FamilyRates:
-    family, points = reference.optimizer, range(len(reference.states))
-    first = [(samples_of(size), measured[family, 0, size][number].loss) for size in batch_sizes]
-    start = sum(samples * loss for samples, loss in first) / sum(samples for samples, _ in first)
-    return FamilyRates(
-        reference=replace(reference, start_loss=start),
-        batch_sizes=tuple(batch_sizes),
-        own=[[measured[family, point, size][number] for size in batch_sizes] for point in points],
-        base=[measured[family, point, batch_of(reference.candidate)][0] for point in points],
-        lag=lag,
-    )

@@ -26,16 +26,20 @@ from raytt.results.ranking import Provenance, Ranking
 from raytt.settings.cluster import ClusterSettings
 from raytt.settings.declaration import refuse_misplaced
 from raytt.settings.estimator import EstimatorSettings
-from raytt.settings.ranking import RankingSettings
+from raytt.settings.ranking import Objective, RankingSettings
 from raytt.settings.run import RunSettings
 from raytt.store.run import Run
 from raytt.task.candidate import Candidate
-from raytt.task.losses import as_loss
+from raytt.task.early_stopping import EarlyStopping
+from raytt.task.losses import Loss, as_loss
+from raytt.task.model_arguments import check_model_arguments, model_names
 from raytt.task.optimizers import OPTIMIZERS, Adaptive
+from raytt.task.rank_objective import OBJECTIVES, check_objective
 from raytt.task.target import Target
 from raytt.task.target_check import check_target, default_target
 from raytt.task.task import Task
-from raytt.workflows.cautions import cautions
+from raytt.workflows.cautions import cautions, little_to_save, scattered_times
+from raytt.workflows.out_of_reach import out_of_reach
 from raytt.workflows.plan import RankPlan
 from raytt.workflows.predict import predict
 from raytt.workflows.predict_training import predict_training
@@ -51,13 +55,16 @@ def rank(
     seed: int = RankingSettings.seed,
     max_epochs: float = RankingSettings.max_epochs,
     usd_per_hour: float | None = None,
+    objective: Objective | None = None,
+    early_stopping: EarlyStopping | str | None = None,
     terms: Terms | None = None,
     estimator: EstimatorSettings | None = None,
     cluster: ClusterSettings | None = None,
     run: RunSettings | None = None,
     **misplaced: Never,
 ) -> Ranking:
-    """Rank fine-tuning configurations by the predicted cost of reaching a target.
+    """Rank fine-tuning configurations by the predicted cost of reaching a target, or by the quality that each is
+    predicted to have when its own budget ends.
 
     Args:
         task: What would be trained.
@@ -70,6 +77,10 @@ def rank(
         seed: From which everything random follows.
         max_epochs: Budget of configurations that bring none, in passes over the whole training set.
         usd_per_hour: Price of the training machine.
+        objective: ``"val_accuracy"``, ``"val_loss"`` or ``"loss"``: rank by that at the end of each configuration's own
+            budget. None: by cost to the target. Needs ``mode="train"``.
+        early_stopping: How runs are ended before their budgets are, for final qualities: an `EarlyStopping`, or text
+            such as ``"3"`` (epochs without an improvement of the objective). None: they are not.
         terms: Machines to price the candidates on instead, a budget, a deadline: see `Terms.of`.
         estimator: Samples, sketch, reference run and simulation, as in ``EstimatorSettings(samples=256)``.
         cluster: Address and workers, as in ``ClusterSettings(address="auto", num_workers=8)``.
@@ -85,10 +96,16 @@ def rank(
         WorkerError: If work failed on a worker; holds the remote traceback.
     """
     refuse_misplaced("rank", misplaced, estimator=EstimatorSettings, cluster=ClusterSettings, run=RunSettings)
+    stopping = None if early_stopping is None else EarlyStopping.parse(early_stopping)
     plan = RankPlan(
         target=default_target(task) if target is None else Target.parse(target),
         ranking=RankingSettings(
-            num_candidates=num_candidates, seed=seed, max_epochs=max_epochs, usd_per_hour=usd_per_hour
+            num_candidates=num_candidates,
+            seed=seed,
+            max_epochs=max_epochs,
+            usd_per_hour=usd_per_hour,
+            objective=objective,
+            early_stopping=None if stopping is None else str(stopping),
         ),
         estimator=estimator or EstimatorSettings(),
         cluster=cluster or ClusterSettings(),
@@ -97,7 +114,10 @@ def rank(
     check_target(plan.target, loss=loss, has_validation=task.validation is not None)
     if task.mode == "train":
         check_training_target(plan.target)
-    drawn = draw(search_space, num_candidates=num_candidates, seed=seed)
+    _check_quality(task, objective, stopping, loss)
+    names = model_names(task.model)
+    drawn = draw(search_space, num_candidates=num_candidates, seed=seed, model_names=names)
+    check_model_arguments(task, drawn.candidates)
     if task.mode != "train":
         _check_simulated(drawn.candidates)
     _check_references(drawn.candidates, plan.estimator)
@@ -109,7 +129,7 @@ def rank(
         estimate: Callable[..., Predicted] = predict_training if task.mode == "train" else predict
         found = estimate(task, drawn.candidates, plan, directory, reporter=reporter)
         with reporter.phase("rank", "forecasts and prices"):
-            priced = _price(drawn.candidates, found, plan, terms or Terms())
+            priced = _price(drawn.candidates, found, plan, terms or Terms(), stopping)
         ranking = _ranking(task, drawn, found, priced, plan, phases=reporter.seconds)
         _write(directory, ranking, found)
         reporter.say(f"Kept in {directory.storage.shown}; give --name {directory.name} to go on from there.")
@@ -140,6 +160,19 @@ def _check_simulated(candidates: Sequence[Candidate]) -> None:
         )
 
 
+def _check_quality(task: Task, objective: str | None, stopping: EarlyStopping | None, loss: Loss | None) -> None:
+    """Raise `InputError` where final qualities are asked for that cannot be predicted."""
+    if objective is not None:
+        counts = loss is not None and type(loss).correct is not Loss.correct
+        has_validation = task.validation is not None
+        check_objective(objective, mode=task.mode, has_validation=has_validation, counts_correct=counts)
+    elif stopping is not None and task.mode != "train":
+        raise InputError(
+            f"Early stopping ({stopping}) with mode={task.mode!r}, whose simulations end at the target.",
+            "Use mode='train' in the task, or leave early_stopping out.",
+        )
+
+
 def _check_references(candidates: Sequence[Candidate], estimator: EstimatorSettings) -> None:
     """Raise `InputError` where there is a candidate that cannot be predicted without a reference run, and none."""
     adaptive = sorted({c.optimizer.name for c in candidates if isinstance(c.optimizer, Adaptive)})
@@ -152,8 +185,15 @@ def _check_references(candidates: Sequence[Candidate], estimator: EstimatorSetti
         )
 
 
-def _price(candidates: Sequence[Candidate], found: Predicted, plan: RankPlan, terms: Terms) -> _Priced:
-    """Rank by the cost on the first machine that the terms name, else on the one that was timed."""
+def _price(
+    candidates: Sequence[Candidate],
+    found: Predicted,
+    plan: RankPlan,
+    terms: Terms,
+    stopping: EarlyStopping | None,
+) -> _Priced:
+    """Rank on the first machine that the terms name, else on the one that was timed: by cost, or by the objective."""
+    objective = plan.ranking.objective
     sizes = [c.batch_size for c in candidates]
     pool, notes = machines(terms, found.timing, sizes, usd_per_hour=plan.ranking.usd_per_hour)
     machine = leading(pool, sizes, notes)
@@ -165,6 +205,9 @@ def _price(candidates: Sequence[Candidate], found: Predicted, plan: RankPlan, te
         step_times=machine.step_times,
         num_samples_full=found.num_samples_full,
         usd_per_hour=machine.usd_per_hour,
+        qualities=found.qualities(objective, stopping),
+        objective=None if objective is None else OBJECTIVES.get(objective),
+        fits=[machine.fit(found.timing.memory, c) for c in candidates],
     )
     return _Priced(entries=tuple(entries), machine=machine, notes=tuple(notes), terms=terms)
 
@@ -173,6 +216,7 @@ def _ranking(
     task: Task, drawn: Drawn, found: Predicted, priced: _Priced, plan: RankPlan, *, phases: dict[str, float]
 ) -> Ranking:
     """The ranking with all that must be said of it."""
+    training = sum(entry.replaced_seconds for entry in priced.entries)
     return Ranking(
         task=task.name,
         method=found.method or plan.estimator.method,
@@ -182,6 +226,9 @@ def _ranking(
         notes=(
             *drawn.notes,
             *cautions(found.budgets),
+            *little_to_save(candidates=len(priced.entries), training=training, ranking=sum(phases.values())),
+            *scattered_times(found.timing),
+            *out_of_reach(plan.target, (entry.forecast for entry in priced.entries)),
             *found.notes,
             *(found.work_notes if priced.terms.offers else ()),
             *priced.notes,
@@ -190,6 +237,10 @@ def _ranking(
         provenance=_provenance(found, priced, plan),
         timing=found.timing,
         terms=priced.terms,
+        objective=plan.ranking.objective,
+        early_stopping=None
+        if plan.ranking.early_stopping is None
+        else EarlyStopping.parse(plan.ranking.early_stopping),
     )
 
 
@@ -205,6 +256,7 @@ def _provenance(found: Predicted, priced: _Priced, plan: RankPlan) -> Provenance
         seed=plan.ranking.seed,
         num_paths=plan.estimator.num_paths if simulated else None,
         initial_loss=found.initial_loss,
+        initial_losses=found.initial_losses,
         initial_val_loss=found.initial_val_loss,
         stability_limit=limit if math.isfinite(limit) else None,
         usd_per_hour=priced.machine.usd_per_hour,

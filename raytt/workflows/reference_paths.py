@@ -87,12 +87,12 @@ def follow_references(
 def reference_plans(
     budgets: Mapping[Candidate, int], plan: RankPlan, *, stability_limit: float = math.inf
 ) -> list[ReferencePlan]:
-    """One reference run per optimizer family. Unless its length is given, it takes at most `COST_SHARE` of the sample
+    """One reference run per `Candidate.family`. Unless its length is given, it takes at most `COST_SHARE` of the sample
     gradients of its family, Σ B·T over the budgets T, but `LEAST_STEPS` steps in any case.
     """
     plans, most_steps = [], plan.estimator.most_reference_steps
-    for family in sorted({c.optimizer.name for c in budgets}):
-        own = {c: budget for c, budget in budgets.items() if c.optimizer.name == family}
+    for family in sorted({c.family for c in budgets}):
+        own = {c: budget for c, budget in budgets.items() if c.family == family}
         candidate = reference_candidate(list(own), stability_limit=stability_limit)
         saved = sum(c.samples_per_step * budget for c, budget in own.items())
         share = round(COST_SHARE * saved / candidate.samples_per_step)

@@ -1,10 +1,11 @@
-"""What a training step takes: seconds on a worker, and the work from which other machines' times follow."""
+"""What a training step takes: seconds on a worker, the work from which other machines' times follow, and memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raytt.cluster.stages.step_memory import measure_memory
 from raytt.cluster.stages.step_times import measure_step_times
 from raytt.cluster.stages.step_work import measure_work
 from raytt.pricing.machine import Timing
@@ -17,15 +18,16 @@ class StepCosts:
     """What a training step takes."""
 
     timing: Timing
-    """Seconds and work by batch size."""
+    """Seconds and work by batch size, and memory."""
     notes: tuple[str, ...]
-    """What the user must know of the work."""
+    """What the user must know of work and memory."""
 
 
 def time_steps(candidates: Sequence[Candidate], space: Workspace) -> StepCosts:
-    """Time training steps of the candidates' batch sizes, and count their work."""
+    """Time training steps of the candidates' batch sizes, count their work, and follow their memory."""
     sizes = [c.batch_size for c in candidates]
     with space.reporter.phase("time", "training steps") as phase:
         step_times = measure_step_times(space.timed_ref, sizes, resources=space.machine, run=space.run, phase=phase)
         work, notes = measure_work(space.timed_ref, sizes, run=space.run, phase=phase)
-    return StepCosts(timing=Timing(timed=step_times, work=work), notes=tuple(notes))
+        memory, more = measure_memory(space.timed_ref, sizes, run=space.run, phase=phase)
+    return StepCosts(timing=Timing(timed=step_times, work=work, memory=memory), notes=(*notes, *more))

@@ -49,8 +49,9 @@ def validate(
 ) -> Validation:
     """Really train the best candidates of a finished ranking and some others, and set both side by side.
 
-    Each is trained once, to the target, the end of its budget, or `PATIENCE` times its predicted steps. Finished runs
-    are kept in the run directory, so that an interrupted call goes on where it was. The result is also written there.
+    Each is trained once, to the target, the end of its budget, or `PATIENCE` times its predicted steps; of a ranking by
+    an objective to the end of its budget, so that its final quality can be compared, too. Finished runs are kept in the
+    run directory, so that an interrupted call goes on where it was. The result is also written there.
 
     Args:
         task: The task that was ranked.
@@ -80,7 +81,11 @@ def validate(
             steps=_most_steps(entry),
             budget=entry.budget,
             # The first minibatches of a run are few: what their share is, the ranking knows better.
-            initial_loss=ranking.provenance.initial_loss if task.mode == "train" else None,
+            initial_loss=ranking.provenance.initial_losses.get(entry.candidate.family, ranking.provenance.initial_loss)
+            if task.mode == "train"
+            else None,
+            objective=ranking.objective,
+            stopping=None if ranking.objective is None else ranking.early_stopping,
         )
         for entry in entries
     ]
@@ -149,7 +154,7 @@ def _compare(ranking: Ranking, entries: list[Entry], trials: list[Trial], outcom
         )
         for entry, trial, outcome in zip(entries, trials, outcomes, strict=True)
     )
-    return Validation(target=str(ranking.target), checks=checks)
+    return Validation(target=str(ranking.target), checks=checks, objective=ranking.objective)
 
 
 def choose(ranking: Ranking, *, top: int, random: int, seed: int) -> list[Entry]:

@@ -86,6 +86,8 @@ def test_defaults_arrive(monkeypatch: Any, fake: FakeRank, task_file: str) -> No
         "seed": 0,
         "max_epochs": 20.0,
         "usd_per_hour": None,
+        "objective": None,
+        "early_stopping": None,
         "terms": Terms(),
         "estimator": EstimatorSettings(),
         "cluster": ClusterSettings(),
@@ -107,7 +109,7 @@ def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) 
         "--address auto --storage-path there --name this --usd-per-hour 1.5 --max-epochs 2.5 --num-paths 6 "
         "--method sde --price aws:g6.xlarge --price aws:g5.xlarge:spot --gpus 1 --gpus 2 --efficiency 0.9 "
         "--seconds-per-step 32=0.1 --budget-usd 40 --deadline 12h --confidence 0.8 --no-progress "
-        "--resources-per-worker CPU=4,GPU=0.5,tpu=1"
+        "--resources-per-worker CPU=4,GPU=0.5,tpu=1 --objective val_loss --early-stopping 3@200"
     )
     assert run(monkeypatch, "rank", task_file, *options.split()) == 0
     (call,) = fake.calls
@@ -118,6 +120,8 @@ def test_every_option_arrives(monkeypatch: Any, fake: FakeRank, task_file: str) 
         "seed": 7,
         "max_epochs": 2.5,
         "usd_per_hour": 1.5,
+        "objective": "val_loss",
+        "early_stopping": "3@200",
         "terms": Terms.of(
             prices=["aws:g6.xlarge", "aws:g5.xlarge:spot"],
             gpus=[1, 2],
@@ -241,7 +245,7 @@ def test_shells_complete_commands_options_and_machines(words: str, completed: li
     assert result.stdout.split() == completed
 
 
-@pytest.mark.parametrize("command", ["", "rank", "budget", "report", "export", "init", "doctor", "check"])
+@pytest.mark.parametrize("command", ["", "rank", "budget", "report", "export", "init", "doctor", "check", "fit"])
 def test_help_shows_examples(monkeypatch: Any, capsys: Any, command: str) -> None:
     assert run(monkeypatch, *command.split(), "--help") == 0
     examples = capsys.readouterr().out.partition("Examples")[2]

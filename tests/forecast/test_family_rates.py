@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +49,26 @@ def test_another_scaling_has_the_ratio_of_its_own_rate() -> None:
     # Where neither can be told from noise, the mean squares of both stand for them.
     noisy, _ = family(optimizer="adamw", own_rate=1.0, noise=8.0, error=5.0).table()
     np.testing.assert_allclose(noisy.rates[:, 2], 9.0 / 10.0, rtol=1e-6)
+
+
+def test_a_quadratic_gains_all_that_small_steps_promise_and_little_of_what_large_ones_do() -> None:
+    """L = ½ h w², steps of η: the loss falls by η v (1 − ½ η h) a step, v = h² w²."""
+    for share in (0.01, 1.9):
+        curvature = 1.0
+        lr = share / curvature
+        w = (1.0 - lr * curvature) ** np.arange(STEPS + 1)
+        losses = 0.5 * curvature * w**2
+        base = family()
+        reference = replace(base.reference, losses=losses[:-1], times=lr * np.arange(STEPS + 1))
+        states = range(STEPS)
+        signals = [replace(base.base[0], rate=float((curvature * w[s]) ** 2)) for s in states]
+        found = replace(base, reference=replace(reference, point_steps=tuple(states)), base=signals)
+        assert found.gained() == pytest.approx(1.0 - 0.5 * share, abs=0.12)
+
+
+def test_what_promises_nothing_is_no_sign() -> None:
+    base = family()
+    assert replace(base, base=[replace(signal, rate=-1.0) for signal in base.base]).gained() == math.inf
 
 
 @pytest.mark.parametrize(("share", "kept"), [(0.5 * SETTLED, 1.0), (0.5 * (SETTLED + NEVER_SETTLED), 0.5), (2.0, 0.0)])

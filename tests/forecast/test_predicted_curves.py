@@ -22,6 +22,11 @@ def curves(*, error: float = 0.0, learned: float | None = None) -> PredictedCurv
         over_limit=False,
         error=error,
         learned=learned,
+        path=family().reference.path(),
+        quality=None,
+        quality_places=np.array([0.0, 0.1, 0.3]),
+        excess=np.zeros(3),
+        bare_losses=np.array([2.0, 1.0, 0.5]),
     )
 
 

@@ -90,3 +90,11 @@ def test_as_json_and_back() -> None:
 def test_what_is_no_check(changes: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         ReferenceCheck.from_json({**REFERENCES[0], **changes})
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(0.3, False), (-0.25, False), (0.45, True), (-0.5, True), (None, True)]
+)
+def test_far_off_it_misleads(error: float | None, expected: bool) -> None:
+    known = ReferenceCheck.from_json({**REFERENCES[0], "step_error": error})
+    assert known.misleads == expected

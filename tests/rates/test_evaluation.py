@@ -76,6 +76,28 @@ def test_a_run_ends_where_its_target_is_met() -> None:
     assert log.points[-1].step == len(log.losses)
 
 
+def test_a_run_goes_on_beyond_its_target_by_a_share_of_its_steps() -> None:
+    target = Target.parse("val_loss_ratio=0.9")
+    task = replace(TASK, validation=TASK.data)
+    met, beyond = (
+        train_as_given(
+            task,
+            CANDIDATE,
+            seed=4,
+            steps=200,
+            num_points=2,
+            stop_ratio=0.01,
+            evaluations=EvaluationPlan(at=range(1, 200), target=target, past=past),
+        )
+        for past in (0.0, 0.5)
+    )
+    steps = len(met.losses)
+    assert len(beyond.losses) == -(-3 * steps // 2) > steps
+    assert beyond.met
+    np.testing.assert_array_equal(beyond.losses[:steps], met.losses)
+    assert beyond.points[-1].step == beyond.evaluated[-1][0] == len(beyond.losses)
+
+
 def test_targets_are_met_from_below_and_from_above() -> None:
     start = Metrics(train_loss=None, train_accuracy=0.2, val_loss=4.0, val_accuracy=0.1)
     now = Metrics(train_loss=None, train_accuracy=0.8, val_loss=2.0, val_accuracy=0.5)

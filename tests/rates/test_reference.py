@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from raytt.errors import InputError
@@ -51,6 +51,34 @@ def test_it_is_what_a_plain_loop_does(log: TrainingLog) -> None:
     for point in log.points:
         for name, tensor in point.state.items():
             torch.testing.assert_close(tensor, states[point.step][name])
+
+
+def mixup(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """As timm's: mixed inputs and class probabilities."""
+    share = float(torch.rand(()))
+    targets = nn.functional.one_hot(labels, 3).to(inputs.dtype)
+    return share * inputs + (1.0 - share) * inputs.flip(0), share * targets + (1.0 - share) * targets.flip(0)
+
+
+def test_mixed_minibatches_are_those_of_a_plain_loop() -> None:
+    task = replace(noisy_task(), mix=mixup)
+    found = train_as_given(task, CANDIDATE, seed=4, steps=20)
+    network, data = noisy_network().train(), Jittered()
+    optimizer = CANDIDATE.optimizer.torch(network.parameters(), CANDIDATE.lr)
+    nominal, losses = CANDIDATE.learning_rates(20), []
+    for step, rows in enumerate(minibatches(NUM_SAMPLES, 16, 20, 4)):
+        optimizer.param_groups[0]["lr"] = float(nominal[step])
+        with seeded("training", 4, step):
+            items = [data[int(i)] for i in rows]
+            inputs, targets = mixup(torch.stack([x for x, _ in items]), torch.stack([y for _, y in items]))
+            loss = nn.functional.cross_entropy(network(inputs), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(float(loss.detach()))
+    np.testing.assert_allclose(found.losses, losses, rtol=1e-5)
+    plain = train_as_given(noisy_task(), CANDIDATE, seed=4, steps=20)
+    assert not np.allclose(found.losses, plain.losses, rtol=1e-2)
 
 
 def test_points_are_spread_over_the_fall_of_the_loss(log: TrainingLog) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -153,6 +155,15 @@ def test_half_the_rate_takes_twice_the_learning_rate_time() -> None:
     np.testing.assert_allclose(steps[:, 0], [20.0, 20.0, 10.0])
 
 
+def test_high_learning_rates_make_less_of_their_steps() -> None:
+    path, table = _line()
+    candidates = [Candidate(lr=lr) for lr in (0.05, 0.1, 0.2, 0.001)]
+    steps, _ = walk(path, table, candidates, [60, 60, 60, 2000], slowing=0.3).steps_to([np.exp(-1.0)])
+    # 1/η, times (η/0.1)^0.3, but for learning rates below a tenth of the reference's.
+    np.testing.assert_allclose(steps[:3, 0], [20.0 * 0.5**0.3, 10.0, 5.0 * 2.0**0.3], rtol=1e-2)
+    np.testing.assert_allclose(steps[3, 0], 1000.0 * 0.1**0.3, rtol=1e-2)
+
+
 def test_rates_between_points_are_interpolated_in_their_logarithm() -> None:
     path, table = _line(np.array([[1.0, 1.0], [1.0, 0.25]]))
     places = walk(path, table, [Candidate(lr=1e-3, batch_size=8)], [3000]).places[0]
@@ -257,3 +268,16 @@ def test_what_was_not_measured_is_refused() -> None:
         RateTable(times=np.zeros(1), batch_sizes=(8,), reference_batch_size=32, rates=np.ones((1, 1)))
     with pytest.raises(ValueError, match="2 points and 2 batch sizes"):
         _line(noises=np.ones((3, 2)))
+
+
+def test_small_minibatches_log_more_of_the_same_weights() -> None:
+    """Ln levels of 0.4 at the end: the logged loss is higher by that factor, what is learnt is the same."""
+    candidate = Candidate(lr=0.01, batch_size=8)
+    times = np.linspace(0.0, 1.0, 101)
+    path = ReferencePath(candidate=Candidate(lr=0.01, batch_size=32), times=times, losses=2.0 * np.exp(-times))
+    plain = RateTable(times=np.array([0.0, 1.0]), batch_sizes=(0, 8), reference_batch_size=0, rates=np.ones((2, 2)))
+    higher = replace(plain, levels=np.array([[0.0, 0.0], [0.0, 0.4]]))
+    usual, logged = (walk(path, table, [candidate], [100]) for table in (plain, higher))
+    np.testing.assert_array_equal(usual.losses, usual.learnt)
+    np.testing.assert_array_equal(logged.learnt, usual.learnt)
+    np.testing.assert_allclose(logged.losses, usual.losses * np.exp(0.4 * usual.places))

@@ -44,6 +44,7 @@ def test_linear_ticks_are_round(low: float, high: float, ticks: tuple[float, ...
     ("low", "high", "ticks"),
     [
         (0.7, 2.4, (0.7, 0.8, 0.9, 1, 2)),
+        (1.05, 2.4, (1.5, 2)),
         (1, 100, (1, 2, 5, 10, 20, 50, 100)),
         (1e-3, 1, (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1)),
         (1e-5, 1e2, (1e-5, 1e-3, 1e-1, 1e1)),

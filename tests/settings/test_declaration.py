@@ -22,7 +22,7 @@ class Examples(Settings):
     """A whole number
     over two lines."""
     free: int = 0
-    share: Annotated[float | None, Rule(above=0.0)] = None
+    share: Annotated[float | None, Rule(above=0.0, at_most=1.0)] = None
     choice: Literal["red", "blue"] = "red"
     many: Annotated[tuple[int, ...], Rule(at_least=1, flag="--one")] = ()
     on: bool = True
@@ -37,8 +37,9 @@ class Examples(Settings):
         ({"whole": 2.5}, "whole is 2.5. Give a whole number of at least 2."),
         ({"whole": True}, "whole is True. Give a whole number of at least 2."),
         ({"free": 0.5}, "free is 0.5. Give a whole number."),
-        ({"share": 0.0}, "share is 0.0. Give a number above 0."),
-        ({"share": float("inf")}, "share is inf. Give a number above 0."),
+        ({"share": 0.0}, "share is 0.0. Give a number above 0 and of at most 1."),
+        ({"share": 1.5}, "share is 1.5. Give a number above 0 and of at most 1."),
+        ({"share": float("inf")}, "share is inf. Give a number above 0 and of at most 1."),
         ({"choice": "green"}, "choice is 'green'. Use one of: red, blue."),
         ({"many": (1, 0)}, "many is 0. Give a whole number of at least 1."),
         ({"on": "no"}, "on is 'no'. Give True or False."),

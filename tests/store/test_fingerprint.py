@@ -55,6 +55,7 @@ def test_what_came_later_is_told_only_where_it_is_set() -> None:
         {"ema_decay": 0.99},
         {"sample_weights": [1.0, 2.0]},
         {"last_batch": "drop"},
+        {"mix": absolute},
     ]
     for change in changed:
         assert set(task_facts(replace(plain, **change))) == names | set(change)

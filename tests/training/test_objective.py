@@ -137,3 +137,24 @@ def test_texts_as_labels_are_refused() -> None:
     objective, dataset, _ = objective_of([(X[i], "cat") for i in range(4)])
     with pytest.raises(InputError, match=r"targets of a batch are texts such as 'cat'.*Number the classes from 0"):
         objective.read(dataset, [0, 1])
+
+
+def test_only_training_minibatches_are_mixed() -> None:
+    def mix(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return inputs.flip(0), nn.functional.one_hot(labels, 3).flip(0).float()
+
+    objective, dataset, model = objective_of((X, Y), mix=mix)
+    inputs, targets = objective.read(dataset, [1, 2], training=True)
+    torch.testing.assert_close(inputs, X[[2, 1]])
+    torch.testing.assert_close(targets.argmax(dim=1), Y[[2, 1]])
+    expected = nn.functional.cross_entropy(net()(X[[1, 2]]), Y[[1, 2]])
+    torch.testing.assert_close(objective.value(model, (inputs, targets)), expected)
+    torch.testing.assert_close(objective.read(dataset, [1, 2])[0], X[[1, 2]])
+
+
+def test_mixing_that_gives_no_pair_or_has_no_place_is_refused() -> None:
+    objective, dataset, _ = objective_of((X, Y), mix=lambda inputs, labels: inputs)
+    with pytest.raises(InputError, match="gave Tensor, not a pair"):
+        objective.read(dataset, [1, 2], training=True)
+    with pytest.raises(InputError, match="a batch_loss and mix"):
+        objective_of((X, Y), mix=lambda x, y: (x, y), batch_loss=lambda model, batch: model(batch[0]).mean())

@@ -122,6 +122,7 @@ def test_a_group_of_frozen_parameters_is_said() -> None:
         {"precision": "float16"},
         {"ema_decay": 0.9},
         {"sample_weights": [1.0] * 24},
+        {"mix": lambda inputs, targets: (inputs, targets)},
         {"last_batch": "drop"},
     ],
 )

@@ -15,7 +15,7 @@ A value of None means that the hyperparameter is left at its default.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,7 +31,7 @@ def is_optuna(space: Any) -> bool:
     return callable(space)
 
 
-def draw(space: Any, *, num_candidates: int, seed: int) -> Drawn:
+def draw(space: Any, *, num_candidates: int, seed: int, model_names: Sequence[str] = ()) -> Drawn:
     """Distinct candidates from a search space of Optuna; a function of the space and the seed alone.
 
     Hyperparameters are drawn by ``optuna.samplers.RandomSampler(seed)`` in a study in memory, until there are
@@ -42,13 +42,14 @@ def draw(space: Any, *, num_candidates: int, seed: int) -> Drawn:
         space: A dictionary, or a function of a trial that returns one.
         num_candidates: How many, at least 1.
         seed: Of the sampler.
+        model_names: Names that are arguments of the task's model factory, beside hyperparameters.
 
     Raises:
         InputError: If the space has no candidate, or one of its configurations is not valid.
     """
     if num_candidates < 1:
         raise InputError(f"num_candidates is {num_candidates}.", "Ask for at least 1 candidate.")
-    drawn = distinct(_trials(_asker(space), seed), num_candidates)
+    drawn = distinct(_trials(_asker(space), seed, model_names), num_candidates)
     if not drawn:
         raise InputError(
             "The search space gave no configuration: all trials were pruned.", "Prune only what shall not be tried."
@@ -84,7 +85,9 @@ def _asker(space: Any) -> Callable[[Any], Any]:
     return ask
 
 
-def _trials(ask: Callable[[Any], Any], seed: int) -> Iterator[tuple[Candidate, dict[str, Any]]]:
+def _trials(
+    ask: Callable[[Any], Any], seed: int, model_names: Sequence[str]
+) -> Iterator[tuple[Candidate, dict[str, Any]]]:
     """Candidates without end, and the configurations that the space writes."""
     import optuna
 
@@ -113,7 +116,7 @@ def _trials(ask: Callable[[Any], Any], seed: int) -> Iterator[tuple[Candidate, d
                 f"The search space returned a {type(found).__name__}: {found!r}.",
                 "Return a dictionary of hyperparameters.",
             )
-        yield candidate_of(found), dict(found)
+        yield candidate_of(found, model_names), dict(found)
 
 
 MOST_PRUNED = 1000

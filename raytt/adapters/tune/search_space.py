@@ -19,7 +19,7 @@ A value of None means that the hyperparameter is left at its default.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class Drawn:
     """What the user should know about the draw."""
 
 
-def draw(space: Any, *, num_candidates: int, seed: int) -> Drawn:
+def draw(space: Any, *, num_candidates: int, seed: int, model_names: Sequence[str] = ()) -> Drawn:
     """Distinct candidates from a search space; a function of the space and the seed alone.
 
     * A list of configurations (dictionaries or candidates) is used as it is, whatever ``num_candidates`` says.
@@ -56,22 +56,24 @@ def draw(space: Any, *, num_candidates: int, seed: int) -> Drawn:
     * A grid (``grid_search``) is run through entirely where it holds no more than ``num_candidates`` candidates, and
       as often as random domains beside it bring new ones; from a larger one ``num_candidates`` are drawn at random.
 
+    Names are those of hyperparameters, and ``model_names``, the arguments of the task's model factory.
+
     Raises:
         InputError: If the space has no candidate, or one of its configurations is not valid.
     """
     if isinstance(space, Mapping):
         if num_candidates < 1:
             raise InputError(f"num_candidates is {num_candidates}.", "Ask for at least 1 candidate.")
-        return _draw_from_domains(dict(space), num_candidates, seed)
+        return _draw_from_domains(dict(space), num_candidates, seed, model_names)
     if isinstance(space, Iterable) and not isinstance(space, str | bytes):
-        return _listed(list(space))
+        return _listed(list(space), model_names)
     raise InputError(
         f"The search space is a {type(space).__name__}.",
         "Give a dictionary of Ray Tune domains, or a list of configurations.",
     )
 
 
-def _listed(items: list[Any]) -> Drawn:
+def _listed(items: list[Any], model_names: Sequence[str]) -> Drawn:
     if not items:
         raise InputError("The search space is an empty list.", "List at least one configuration.")
     found: dict[Candidate, dict[str, Any]] = {}
@@ -84,7 +86,7 @@ def _listed(items: list[Any]) -> Drawn:
                     f"Configuration {number} of the search space holds a Ray Tune domain: {dict(item)!r}.",
                     "A list holds complete configurations; give domains in one dictionary.",
                 )
-            found.setdefault(candidate_of(item), dict(item))
+            found.setdefault(candidate_of(item, model_names), dict(item))
         else:
             raise InputError(
                 f"Item {number} of the search space is a {type(item).__name__}: {item!r}.",
@@ -95,20 +97,20 @@ def _listed(items: list[Any]) -> Drawn:
     return _drawn(found, (note,) if repeated else ())
 
 
-def _draw_from_domains(space: dict[Any, Any], num_candidates: int, seed: int) -> Drawn:
+def _draw_from_domains(space: dict[Any, Any], num_candidates: int, seed: int, model_names: Sequence[str]) -> Drawn:
     if not space:
         raise InputError("The search space is empty.", "Give at least a learning rate: {'lr': tune.loguniform(…)}.")
     _check_lists(space)
     # A generator, not a number: with a number Tune seeds every hyperparameter alike, and all are perfectly correlated.
-    one_pass = distinct(_variants(space, np.random.default_rng(seed)), num_candidates + 1)
+    one_pass = distinct(_variants(space, np.random.default_rng(seed), model_names), num_candidates + 1)
     if len(one_pass) > num_candidates:
-        drawn = distinct(_endless(_without_grids(space), np.random.default_rng(seed)), num_candidates)
+        drawn = distinct(_endless(_without_grids(space), np.random.default_rng(seed), model_names), num_candidates)
         note = (
             f"The grid holds more than {num_candidates} configurations; {len(drawn)} of them were drawn at random. "
             "Ask for more candidates to have them all."
         )
         return _drawn(drawn, (note,))
-    drawn = distinct(_endless(space, np.random.default_rng(seed)), num_candidates)
+    drawn = distinct(_endless(space, np.random.default_rng(seed), model_names), num_candidates)
     note = f"The search space gave {len(drawn)} distinct configurations; {num_candidates} were asked for."
     return _drawn(drawn, (note,) if len(drawn) < num_candidates else ())
 
@@ -117,7 +119,9 @@ def _drawn(found: Mapping[Candidate, dict[str, Any]], notes: tuple[str, ...]) ->
     return Drawn(candidates=tuple(found), configs=tuple(found.values()), notes=notes)
 
 
-def _variants(space: dict[Any, Any], rng: np.random.Generator) -> Iterator[tuple[Candidate, dict[str, Any]]]:
+def _variants(
+    space: dict[Any, Any], rng: np.random.Generator, model_names: Sequence[str]
+) -> Iterator[tuple[Candidate, dict[str, Any]]]:
     """One pass over the grid of a space, with fresh draws at every point of it.
 
     This is the core of Tune's ``BasicVariantGenerator``, which itself wants an ``Experiment``, and that makes a result
@@ -125,7 +129,7 @@ def _variants(space: dict[Any, Any], rng: np.random.Generator) -> Iterator[tuple
     """
     try:
         for _, spec in generate_variants({"config": space}, random_state=rng):
-            yield candidate_of(spec["config"]), spec["config"]
+            yield candidate_of(spec["config"], model_names), spec["config"]
     except InputError:
         raise
     except Exception as error:
@@ -137,9 +141,11 @@ def _variants(space: dict[Any, Any], rng: np.random.Generator) -> Iterator[tuple
         ) from error
 
 
-def _endless(space: dict[Any, Any], rng: np.random.Generator) -> Iterator[tuple[Candidate, dict[str, Any]]]:
+def _endless(
+    space: dict[Any, Any], rng: np.random.Generator, model_names: Sequence[str]
+) -> Iterator[tuple[Candidate, dict[str, Any]]]:
     while True:
-        yield from _variants(space, rng)
+        yield from _variants(space, rng, model_names)
 
 
 def distinct(candidates: Iterator[tuple[Candidate, dict[str, Any]]], count: int) -> dict[Candidate, dict[str, Any]]:
@@ -154,14 +160,22 @@ def distinct(candidates: Iterator[tuple[Candidate, dict[str, Any]]], count: int)
     return found
 
 
-def candidate_of(config: Mapping[Any, Any]) -> Candidate:
+def candidate_of(config: Mapping[Any, Any], model_names: Sequence[str] = ()) -> Candidate:
     """A candidate from a configuration with at most one level of nesting.
+
+    Args:
+        config: As the search space gives it.
+        model_names: Names that are arguments of the task's model factory, beside hyperparameters.
 
     Raises:
         InputError: If it gives something that is no hyperparameter, or gives one twice or out of its bounds.
     """
     flat: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for key, value in config.items():
+        if key == "model_arguments":
+            arguments |= value
+            continue
         inner = value if isinstance(value, Mapping) else {key: value}
         for name, setting in inner.items():
             if name in flat:
@@ -169,11 +183,12 @@ def candidate_of(config: Mapping[Any, Any]) -> Candidate:
                     f"The configuration {dict(config)!r} gives {name!r} twice.", "Give each hyperparameter once."
                 )
             if inner is value:
-                check_known({name: setting}, f"under {key!r} in {dict(config)!r}")
+                check_known({name: setting}, f"under {key!r} in {dict(config)!r}", model_names)
             flat[name] = setting
     # Before what is None is left out: a name that nothing knows is a mistake whatever its value.
-    check_known(flat)
-    return Candidate.from_config({name: setting for name, setting in flat.items() if setting is not None})
+    check_known(flat, model_names=model_names)
+    given = {name: setting for name, setting in flat.items() if setting is not None}
+    return Candidate.from_config(given | ({"model_arguments": arguments} if arguments else {}), model_names)
 
 
 def _is_grid(value: Any) -> bool:

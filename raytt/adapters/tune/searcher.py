@@ -44,7 +44,12 @@ def points_to_evaluate(ranking: Ranking, search_space: Any = None, *, top: int |
     if search_space is None:
         return [entry.candidate.config() for entry in entries]
     # Drawn again, which is exact; what a configuration looked like cannot be told from the flat candidate.
-    drawn = draw(search_space, num_candidates=max(1, len(ranking.entries)), seed=ranking.provenance.seed or 0)
+    drawn = draw(
+        search_space,
+        num_candidates=max(1, len(ranking.entries)),
+        seed=ranking.provenance.seed or 0,
+        model_names=ranking.model_names,
+    )
     configs = dict(zip(drawn.candidates, drawn.configs, strict=True))
     missing = [entry.candidate for entry in entries if entry.candidate not in configs]
     if missing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ray.tune import Stopper
@@ -56,6 +56,7 @@ class SlowTrialStopper(Stopper):  # type: ignore[misc]
         if not slack >= 1.0:
             raise InputError(f"slack is {slack!r}.", "Give a number of at least 1.")
         self._entries = {entry.candidate: entry for entry in ranking.entries}
+        self._model_names = ranking.model_names
         self._metric = metric
         self._maximize = (mode or ("max" if ranking.target.on_accuracy else "min")) == "max"
         self._threshold = _threshold(ranking) if threshold is None else threshold
@@ -71,7 +72,7 @@ class SlowTrialStopper(Stopper):  # type: ignore[misc]
                     f"Trial {trial_id} reports no {name!r}, but {', '.join(sorted(map(str, result)))}.",
                     "Report it with tune.report, or name another metric or step.",
                 )
-        entry = self._entries.get(_candidate(result.get("config", {})))  # type: ignore[arg-type]
+        entry = self._entries.get(_candidate(result.get("config", {}), self._model_names))  # type: ignore[arg-type]
         value, step = float(result[self._metric]), float(result[self._step])
         if value >= self._threshold if self._maximize else value <= self._threshold:
             if entry is not None and entry.forecast.steps:
@@ -101,14 +102,14 @@ def _threshold(ranking: Ranking) -> float:
     return float(target.level(start or 0.0))
 
 
-def _candidate(config: Mapping[str, Any]) -> Candidate | None:
+def _candidate(config: Mapping[str, Any], model_names: Sequence[str]) -> Candidate | None:
     """The candidate of a trial's configuration, whatever else the trial was given; None if there is none in it."""
-    known = set(hyperparameters())
+    known = {*hyperparameters(), *model_names, "model_arguments"}
 
     def is_ours(key: str, value: Any) -> bool:
         return key in known or (isinstance(value, Mapping) and set(value) <= known)
 
     try:
-        return candidate_of({key: value for key, value in config.items() if is_ours(key, value)})
+        return candidate_of({key: value for key, value in config.items() if is_ours(key, value)}, model_names)
     except InputError:
         return None

@@ -101,6 +101,10 @@ class Phase:
         if self.meter is not None:
             self.meter.advanced(self.name, self.done, self.total, rows)
 
+    def note(self, text: str) -> None:
+        """Show a line about how the phase goes."""
+        self._print(text)
+
     def retried(self, why: str) -> None:
         """Something is done again; says what and why."""
         if self.meter is not None:

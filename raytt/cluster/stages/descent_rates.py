@@ -61,7 +61,7 @@ def _measure(
     resources: WorkerResources,
 ) -> list[dict[str, Any]]:
     settle(threads=resources.cpus, gpus=resources.gpus)
-    source = MinibatchGradients(task, seed=seed, device=resources.device)
+    source = MinibatchGradients(task.built_for(scales[0]), seed=seed, device=resources.device)
     source.load(unpack(state_bytes(arrays), entries))
     size = math.ceil(minibatches / BLOCKS)
     blocks = [

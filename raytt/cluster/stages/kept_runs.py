@@ -44,8 +44,15 @@ class ReferencePlan:
 
     @property
     def family(self) -> str:
-        """Name of the optimizer it stands for."""
-        return self.candidate.optimizer.name
+        """What it stands for: an optimizer, with the arguments of the model where there are any."""
+        return self.candidate.family
+
+    @property
+    def file_name(self) -> str:
+        """The same for the names of its files."""
+        arguments = self.candidate.model_arguments
+        name = self.candidate.optimizer.name
+        return f"{name}-{fingerprint(arguments)[:8]}" if arguments else name
 
 
 def run_kept(
@@ -80,18 +87,18 @@ def run_kept(
 
     def stored(plan: ReferencePlan, key: str) -> Kept | None:
         """What an earlier run left, if all of it is there undamaged."""
-        summary = run.read_json(f"{folder}/{plan.family}.json", key)
+        summary = run.read_json(f"{folder}/{plan.file_name}.json", key)
         if summary is None:
             return None
-        names = [f"{folder}/{plan.family}-{number}.arrow" for number in range(1, summary["states"] + 1)]
+        names = [f"{folder}/{plan.file_name}-{number}.arrow" for number in range(1, summary["states"] + 1)]
         records = intact_records(run, files, dict.fromkeys(names, key))
         return read(summary, tuple(records[name] for name in names), key) if len(records) == len(names) else None
 
     def write(plan: ReferencePlan, key: str, summary: dict[str, Any]) -> Kept:
         for number, arrays in enumerate(fetch(large.pop(plan.family), _label(plan)), start=1):
-            file = f"{folder}/{plan.family}-{number}.arrow"
+            file = f"{folder}/{plan.file_name}-{number}.arrow"
             run.record(fetch(files.save(file, ray.put(arrays), made_from=key), f"Writing {file}"))
-        run.write_json(f"{folder}/{plan.family}.json", summary, made_from=key)
+        run.write_json(f"{folder}/{plan.file_name}.json", summary, made_from=key)
         kept = stored(plan, key)
         assert kept is not None
         return kept

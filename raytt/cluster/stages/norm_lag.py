@@ -18,6 +18,7 @@ from raytt.rates.lag_measurement import measure_lag
 from raytt.store.cache import Cache, json_cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Arrays, Run
+from raytt.task.candidate import Candidate
 from raytt.task.task import Task
 from raytt.training.state import Entry, unpack
 
@@ -26,7 +27,7 @@ def _measure(
     task: Task,
     entries: Sequence[Entry],
     times: Sequence[float],
-    batch_size: int,
+    candidate: Candidate,
     seed: int,
     train: bool,
     resources: WorkerResources,
@@ -34,10 +35,10 @@ def _measure(
 ) -> dict[str, Any]:
     settle(threads=resources.cpus, gpus=resources.gpus)
     found = measure_lag(
-        task,
+        task.built_for(candidate),
         [unpack(state_bytes(arrays), entries) for arrays in states],
         times,
-        batch_size=batch_size,
+        batch_size=candidate.batch_size,
         seed=seed,
         train=train,
         device=resources.device,
@@ -89,13 +90,13 @@ def measure_lags(
             task_ref,
             reference.entries,
             [float(reference.times[step]) for step in reference.point_steps],
-            reference.candidate.batch_size,
+            reference.candidate,
             seed,
             train,
             resources,
             *(state_ref(reference, point, files) for point in range(len(reference.states))),
         ),
-        label=lambda reference: f"Running statistics along the reference run with {reference.optimizer}",
+        label=lambda reference: f"Running statistics along the reference run with {reference.family}",
         what="evaluations with lagging batch-norm statistics",
         phase=phase,
         in_flight=num_workers,

@@ -14,14 +14,20 @@ from raytt.cluster.plumbing.cached_tasks import run_cached
 from raytt.cluster.plumbing.process import settle
 from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.session import WorkerResources
-from raytt.cluster.stages.train_candidates import PAST_TARGET
+from raytt.cluster.stages.train_candidates import PAST_TARGET, met_at
 from raytt.forecast.pilots.pilot_run import PilotRun
+from raytt.rates.evaluation import EvaluationPlan
 from raytt.rates.reference import train_as_given
 from raytt.store.cache import Cache, json_cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Run
 from raytt.task.candidate import Candidate
+from raytt.task.target import Target
 from raytt.task.task import Task
+from raytt.training.loop import record_points
+
+EVALUATIONS = 40
+"""Evaluations of a pilot to the end of its steps, at most, where the target is on a curve that is evaluated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,8 @@ class PilotPlan:
     """Steps after which it is given up, at most the budget."""
     ratio: float
     """The target as a share of the initial loss: the run goes on to `PAST_TARGET` times it."""
+    target: Target | None = None
+    """Where it is on a curve that is evaluated: met, it ends the run."""
 
 
 def _train(task: Task, plan: PilotPlan, resources: WorkerResources) -> dict[str, Any]:
@@ -48,12 +56,20 @@ def _train(task: Task, plan: PilotPlan, resources: WorkerResources) -> dict[str,
         seed=plan.seed,
         steps=plan.steps,
         schedule_steps=plan.budget,
-        stop_ratio=PAST_TARGET * plan.ratio,
+        stop_ratio=PAST_TARGET * plan.ratio if plan.target is None else None,
         device=resources.device,
+        evaluations=None
+        if plan.target is None
+        else EvaluationPlan(
+            at=record_points(plan.steps, count=EVALUATIONS),
+            train=plan.target.curve == "train_accuracy",
+            target=plan.target,
+        ),
     )
+    met = None if plan.target is None or not log.met else met_at(log, plan.target)
     # JSON has no infinity.
     losses = [value if math.isfinite(value) else None for value in log.losses.tolist()]
-    return {"losses": losses, "diverged": log.diverged}
+    return {"losses": losses, "diverged": log.diverged, "met": met}
 
 
 _TRAIN: Any = ray.remote(max_retries=3)(_train)
@@ -83,6 +99,8 @@ def run_pilots(
 
     def key(plan: PilotPlan) -> str:
         asked = [plan.candidate.sort_key(), plan.seed, plan.budget, plan.steps, plan.ratio, resources.totals()]
+        if plan.target is not None:
+            asked.append(str(plan.target))
         return fingerprint([dict(facts), "pilot", *asked])
 
     cache: Cache[PilotPlan, dict[str, Any], dict[str, Any]] = json_cache(
@@ -110,6 +128,8 @@ def run_pilots(
             budget=plan.budget,
             losses=np.asarray([np.inf if x is None else x for x in one["losses"]], dtype=np.float64),
             diverged=one["diverged"],
+            target=plan.target,
+            met=one.get("met"),
         )
         for plan, one in zip(plans, found, strict=True)
     ]

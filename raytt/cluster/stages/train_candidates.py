@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from raytt.cluster.plumbing.process import settle
 from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.session import WorkerResources
 from raytt.forecast.crossing import PathCurves
+from raytt.forecast.pilots.ending import Ending
+from raytt.forecast.pilots.pilot_run import PilotRun
 from raytt.rates.evaluation import EvaluationPlan
 from raytt.rates.reference import TrainingLog, train_as_given
 from raytt.rates.smoothing import first_crossing, smoothed
@@ -24,6 +26,8 @@ from raytt.store.cache import Cache, json_cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Run
 from raytt.task.candidate import Candidate
+from raytt.task.early_stopping import EarlyStopping
+from raytt.task.rank_objective import OBJECTIVES
 from raytt.task.target import ROUNDING, Target
 from raytt.task.task import Task
 from raytt.training.loop import TrainingCurve, record_points, train
@@ -48,6 +52,10 @@ class Trial:
     """Steps at which its schedule ends."""
     initial_loss: float | None = None
     """To which a share of the initial training loss refers; None: the run's own first loss."""
+    objective: str | None = None
+    """Where the run is trained to its end: what early stopping looks at. None: the target ends it."""
+    stopping: EarlyStopping | None = None
+    """How its run is ended; None: with its budget."""
 
 
 def outcome(curve: TrainingCurve, target: Target, *, steps_per_epoch: float) -> Outcome:
@@ -79,6 +87,8 @@ def outcome(curve: TrainingCurve, target: Target, *, steps_per_epoch: float) -> 
 def _train(task: Task, trial: Trial, target: Target, resources: WorkerResources, num_samples: int) -> dict[str, Any]:
     settle(threads=resources.cpus, gpus=resources.gpus)
     if task.mode == "train":
+        if trial.objective is not None:
+            return asdict(_train_to_the_end(task, trial, target, resources, num_samples))
         return asdict(_train_as_given(task, trial, target, resources))
     curve = train(
         task,
@@ -114,6 +124,10 @@ def _train_as_given(task: Task, trial: Trial, target: Target, resources: WorkerR
     seconds = (time.perf_counter() - begin) / len(log.losses)
     if evaluated:
         return _evaluated_outcome(log, target, seconds)
+    return _logged_outcome(log, trial, target, seconds)
+
+
+def _logged_outcome(log: TrainingLog, trial: Trial, target: Target, seconds: float) -> Outcome:
     curve = smoothed(log.losses)
     level = float(target.level(float(curve[0]) if trial.initial_loss is None else trial.initial_loss))
     steps = first_crossing(np.arange(len(curve), dtype=np.float64), curve, level)
@@ -127,12 +141,57 @@ def _train_as_given(task: Task, trial: Trial, target: Target, resources: WorkerR
     )
 
 
+def _train_to_the_end(
+    task: Task, trial: Trial, target: Target, resources: WorkerResources, num_samples: int
+) -> Outcome:
+    """The whole budget: quality at its end or, under early stopping, at the checkpoint that is kept.
+
+    Training goes on past an early stop, so that the target's crossing is seen wherever it is; time is per step.
+    """
+    assert trial.objective is not None
+    objective, at = OBJECTIVES.get(trial.objective), record_points(trial.budget, count=RECORDS)
+    per_epoch = num_samples / trial.candidate.samples_per_step
+    if trial.stopping is not None:
+        at = np.union1d(at, trial.stopping.evaluations(trial.budget, steps_per_epoch=per_epoch))
+    begin = time.perf_counter()
+    log = train_as_given(
+        task,
+        trial.candidate,
+        seed=trial.seed,
+        steps=trial.budget,
+        device=resources.device,
+        evaluations=EvaluationPlan(at=at, train=target.curve == "train_accuracy"),
+    )
+    seconds = (time.perf_counter() - begin) / len(log.losses)
+    if target.curve == "train_loss":
+        found = _logged_outcome(log, trial, target, seconds)
+    else:
+        found = _evaluated_outcome(log, target, seconds)
+    if log.diverged:
+        return found
+    names = log.evaluated[0][1].curves()
+    ending = Ending(
+        run=PilotRun(candidate=trial.candidate, budget=trial.budget, losses=log.losses, diverged=False),
+        steps=np.asarray([step for step, _ in log.evaluated], dtype=np.float64),
+        curves={name: np.asarray([m.curves()[name] for _, m in log.evaluated]) for name in names},
+    )
+    final, end, _ = ending.final(objective, trial.stopping, steps_per_epoch=per_epoch)
+    return replace(found, final=final, run_steps=end)
+
+
+def met_at(log: TrainingLog, target: Target) -> float:
+    """The step at which a run met a target on a curve that was evaluated, interpolated; +inf if it did not."""
+    at = np.asarray([step for step, _ in log.evaluated], dtype=np.float64)
+    curve = np.asarray([metrics.curves()[target.curve] for _, metrics in log.evaluated])
+    sign = -1.0 if target.on_accuracy else 1.0
+    level = float(target.level(float(curve[0]))) - (ROUNDING if target.on_accuracy else 0.0)
+    return first_crossing(at, sign * curve, sign * level)
+
+
 def _evaluated_outcome(log: TrainingLog, target: Target, seconds: float) -> Outcome:
     at = np.asarray([step for step, _ in log.evaluated], dtype=np.float64)
     curves = {name: np.asarray([m.curves()[name] for _, m in log.evaluated]) for name in log.evaluated[0][1].curves()}
-    curve, sign = curves[target.curve], -1.0 if target.on_accuracy else 1.0
-    level = float(target.level(float(curve[0]))) - (ROUNDING if target.on_accuracy else 0.0)
-    steps = first_crossing(at, sign * curve, sign * level)
+    steps = met_at(log, target)
     end = min(steps, float(at[-1]))
     accuracies = [
         float(np.interp(end, at, curves[name])) if name in curves else None
@@ -181,6 +240,8 @@ def train_really(
         asked = [trial.candidate.sort_key(), trial.seed, trial.steps, trial.budget, str(target), resources.totals()]
         if trial.initial_loss is not None:
             asked.append(trial.initial_loss)
+        if trial.objective is not None:
+            asked += [trial.objective, str(trial.stopping)]
         return fingerprint([dict(facts), *asked])
 
     cache: Cache[Trial, dict[str, Any], Outcome] = json_cache(

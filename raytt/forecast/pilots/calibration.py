@@ -30,18 +30,23 @@ EVIDENCE = math.log(3.0)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FamilyPaths:
-    """What is predicted of an optimizer family's candidates without pilots."""
+    """What is predicted of an optimizer's candidates without pilots, whatever the arguments of the model."""
 
     budgets: Mapping[Candidate, int]
     """Steps of each, in canonical order."""
-    initial_loss: float
-    """To which depths refer."""
-    depth: float
-    """ln(initial loss / target level) > 0."""
+    initial_losses: Mapping[Candidate, float]
+    """To which depths refer; candidates with the same arguments of the model share theirs."""
+    depths: Mapping[Candidate, float]
+    """ln(initial loss / loss at the target) > 0, on each one's own reference run."""
     rates: Mapping[Candidate, Walker]
     """Walks by descent rates; empty where there are none, because no reference run lowered the loss."""
     time_alone: Mapping[Candidate, Walker]
     """Walks by learning-rate time alone."""
+
+    @property
+    def depth(self) -> float:
+        """Of the one that goes deepest."""
+        return max(self.depths.values())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,13 +132,18 @@ class Calibration:
         families = {}
         for name, family in paths.items():
             own = [run for run in runs if run.candidate.optimizer.name == name]
-            passed = [passings(run, family.initial_loss, depths_to(family.depth)) for run in own]
+            passed = [
+                passings(run, family.initial_losses[run.candidate], depths_to(family.depths[run.candidate]))
+                for run in own
+            ]
             rates, alone = (
                 ResidualProcess(
                     prior=prior,
                     budgets=family.budgets,
                     observed={
-                        run.candidate: residuals(run, levels, family.initial_loss, walkers[run.candidate])
+                        run.candidate: residuals(
+                            run, levels, family.initial_losses[run.candidate], walkers[run.candidate]
+                        )
                         for run, levels in zip(own, passed, strict=True)
                         if walkers
                     },

@@ -1,9 +1,9 @@
 """What pilots whose loss climbed say of themselves and of candidates that would be no slower.
 
 A pilot has *climbed* if it diverged, or if its smoothed loss after at least `LEAST_STEPS` steps is above its first.
-Whether noise or curvature did it, another candidate of the same optimizer meets more of both if its learning rate is at
-least as near to the optimizer's stability limit, its effective learning rate at least as high, and its steps see at
-most as many samples. It is taken to climb, too.
+Whether noise or curvature did it, another candidate of the same optimizer and model meets more of both if its learning
+rate is at least as near to the optimizer's stability limit, its effective learning rate at least as high, and its steps
+see at most as many samples. It is taken to climb, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ LEAST_STEPS = 10
 
 
 def climbed(run: PilotRun) -> bool:
-    """Whether the pilot's loss ended above its start."""
+    """Whether the pilot's loss ended above its start; not where it met its target on another curve all the same."""
+    if run.met is not None:
+        return False
     return run.diverged or (len(run.losses) >= LEAST_STEPS and bool(run.curve[-1] > run.curve[0]))
 
 
@@ -45,7 +47,7 @@ def why_unstable(candidate: Candidate, runs: Iterable[PilotRun]) -> str | None:
 
 def _no_slower(candidate: Candidate, other: Candidate) -> bool:
     """Whether ``candidate`` meets at least as much curvature and noise as ``other``."""
-    if candidate.optimizer.name != other.optimizer.name:
+    if candidate.family != other.family:
         return False
     shares = [c.optimizer.stability_share(c.lr, 1.0) for c in (candidate, other)]
     return (

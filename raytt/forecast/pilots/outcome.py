@@ -8,9 +8,22 @@ from scipy.special import ndtri
 
 from raytt.forecast.forecast import Forecast, Status
 from raytt.forecast.interval import COVERAGE
-from raytt.forecast.pilots.pilot_run import PilotRun
+from raytt.forecast.pilots.pilot_run import LEAST_NOISE, PilotRun
 
 _Z = float(ndtri(0.5 + COVERAGE / 2.0))
+
+
+def met_forecast(steps: float, noise: float = LEAST_NOISE) -> Forecast:
+    """Of a pilot that met the target after ``steps``, whose logarithm has the standard error ``noise``."""
+    reach = math.exp(_Z * noise)
+    return Forecast(
+        status=Status.REACHED,
+        steps=steps,
+        low=steps / reach,
+        high=steps * reach,
+        shortfall=0.0,
+        doubts=("trained for real as a pilot: its steps are those of that one run",),
+    )
 
 
 def real_forecast(run: PilotRun, level: float) -> Forecast | None:
@@ -21,15 +34,7 @@ def real_forecast(run: PilotRun, level: float) -> Forecast | None:
     """
     steps = run.steps_to(level)
     if math.isfinite(steps):
-        reach = math.exp(_Z * run.noise(max(steps, 1.0)))
-        return Forecast(
-            status=Status.REACHED,
-            steps=steps,
-            low=steps / reach,
-            high=steps * reach,
-            shortfall=0.0,
-            doubts=("trained for real as a pilot: its steps are those of that one run",),
-        )
+        return met_forecast(steps, run.noise(max(steps, 1.0)))
     if run.diverged:
         return Forecast(status=Status.UNSTABLE, steps=None, doubts=("trained for real as a pilot: it diverged",))
     if run.finished:

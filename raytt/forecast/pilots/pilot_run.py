@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 
 from raytt.rates.smoothing import LEAST_WINDOW, WINDOW, first_crossing, smoothed
 from raytt.task.candidate import Candidate
+from raytt.task.target import Target
 
 Floats = NDArray[np.float64]
 
 LEAST_NOISE = 0.05
 """Standard error of the logarithm of a crossing below which nothing is believed to be known."""
+MET_NOISE = 0.25
+"""The same of the step at which a run met a target on a curve that is evaluated now and then and fluctuates. A
+judgement: where the level is first crossed is then a matter of chance."""
 ROUNDING = 1e-9
 """Falls over a window, as shares of the loss, that are none."""
 MOST_NOISE = 0.5
@@ -39,6 +43,10 @@ class PilotRun:
     """ℓ_t of the steps taken, shape (T,)."""
     diverged: bool
     """Whether the loss became infinite or far larger than at the start."""
+    target: Target | None = None
+    """What it was evaluated for, where that is not on the training loss."""
+    met: float | None = None
+    """The step at which it met that, between evaluations interpolated; None if it did not."""
 
     @cached_property
     def curve(self) -> Floats:
@@ -99,7 +107,16 @@ def depths_to(target: float) -> Floats:
 
 
 def passings(run: PilotRun, initial_loss: float, depths: Sequence[float] | Floats) -> list[Passing]:
-    """The levels that a pilot passed, in the order of ``depths``."""
+    """The levels that a pilot passed, in the order of ``depths``.
+
+    The last depth is that of the target. Of a pilot that was evaluated for one on another curve than the training loss
+    that is all that is taken: where the reference run had which training loss, smoothed from few minibatches, is known
+    less well than where it met the target, and an error of it would be one of all pilots alike.
+    """
+    if run.target is not None:
+        if run.met is None or run.met < EARLIEST:
+            return []
+        return [Passing(depth=float(depths[-1]), steps=run.met, noise=MET_NOISE)]
     found = []
     for depth in depths:
         steps = run.steps_to(initial_loss * math.exp(-depth))

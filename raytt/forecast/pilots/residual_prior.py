@@ -6,12 +6,15 @@ features x: ln of the effective learning rate, ln B, ln(1 − μ), the warm-up's
     cov(y, y') = a² [ o² + (s² exp(−½ Σ ((x_j − x'_j)/ℓ_j)²) + i² 1{same candidate}) exp(−|d − d'|/ℓ_d) ]
 
 * o: what all candidates of a family have in common, such as a reference run that was lucky.
-* s: what changes smoothly with hyperparameters. i: what is a candidate's own, such as its minibatches.
+* s: what changes smoothly with hyperparameters, among candidates of one model. i: what is a candidate's own, such as
+  its minibatches.
 * The Ornstein–Uhlenbeck factor in depth makes a residual below the deepest level that a pilot reached the one at that
   level, drawn towards the common offset, with a variance that grows with the distance.
 * a: one amplitude for all, see `raytt.forecast.pilots.residual_process`.
 
-Families of optimizers have reference runs of their own, hence processes of their own.
+Families of optimizers have reference runs of their own, hence processes of their own. Candidates of one optimizer that
+differ in arguments of the model, each with a reference run of its own, have o in common and nothing more: that they
+learn alike is not taken for granted.
 """
 
 from __future__ import annotations
@@ -77,21 +80,24 @@ class Places:
     """d, shape (n,)."""
     candidates: Ints
     """Number of the candidate, shape (n,)."""
+    models: Ints
+    """Number of the arguments of its model, shape (n,)."""
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[int, Floats, float]]) -> Places:
-        """From number of the candidate, features and depth of each."""
+    def of(cls, rows: Sequence[tuple[int, Floats, float]], models: Sequence[int] | None = None) -> Places:
+        """From number of the candidate, features and depth of each; ``models``: see there, None: all the same."""
         return cls(
             features=np.array([x for _, x, _ in rows], dtype=np.float64).reshape(len(rows), len(LENGTHS)),
             depths=np.array([d for _, _, d in rows], dtype=np.float64),
             candidates=np.array([c for c, _, _ in rows], dtype=np.int64),
+            models=np.zeros(len(rows), dtype=np.int64) if models is None else np.asarray(models, dtype=np.int64),
         )
 
 
 def covariance(prior: ResidualPrior, a: Places, b: Places) -> Floats:
     """The formula above with a = 1, shape (n_a, n_b)."""
     scaled = (a.features[:, None, :] - b.features[None, :, :]) / np.asarray(LENGTHS)
-    smooth = prior.smooth**2 * np.exp(-0.5 * np.square(scaled).sum(axis=2))
+    smooth = prior.smooth**2 * np.exp(-0.5 * np.square(scaled).sum(axis=2)) * (a.models[:, None] == b.models[None, :])
     own = prior.own**2 * (a.candidates[:, None] == b.candidates[None, :])
     fading = np.exp(-np.abs(a.depths[:, None] - b.depths[None, :]) / DEPTH_LENGTH)
     return np.asarray(prior.common**2 + (smooth + own) * fading)

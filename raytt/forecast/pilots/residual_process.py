@@ -43,13 +43,22 @@ class ResidualProcess:
         return {candidate: number for number, candidate in enumerate(self.budgets)}
 
     @cached_property
+    def _models(self) -> dict[Candidate, int]:
+        families = sorted({candidate.family for candidate in self.budgets})
+        return {candidate: families.index(candidate.family) for candidate in self.budgets}
+
+    def _places_of(self, places: Sequence[tuple[Candidate, float]]) -> Places:
+        rows = [(self._numbers[c], features(c, self.budgets[c]), depth) for c, depth in places]
+        return Places.of(rows, [self._models[c] for c, _ in places])
+
+    @cached_property
     def _known(self) -> tuple[Places, Floats, Floats]:
         rows = [(c, one) for c in sorted(self.observed, key=self._numbers.__getitem__) for one in self.observed[c]]
-        places = Places.of([(self._numbers[c], features(c, self.budgets[c]), one.depth) for c, one in rows])
+        places = self._places_of([(c, one.depth) for c, one in rows])
         return places, np.array([one.value for _, one in rows]), np.array([one.noise for _, one in rows])
 
     def _places(self, candidates: Sequence[Candidate], depth: float) -> Places:
-        return Places.of([(self._numbers[c], features(c, self.budgets[c]), depth) for c in candidates])
+        return self._places_of([(c, depth) for c in candidates])
 
     @cached_property
     def amplitude(self) -> float:

@@ -56,7 +56,8 @@ def residuals(run: PilotRun, passed: Sequence[Passing], initial_loss: float, wal
     count = len(GRID)
     walked = walker([run.candidate] * count, [run.budget] * count, np.exp(-GRID))
     # What the smoothing of the pilot's own losses shows is compared with what it would show of the walk.
-    shown = replace(walked, losses=as_smoothed(walked.losses))
+    # Evaluations are not smoothed, and do not depend on the size of minibatches.
+    shown = replace(walked, losses=as_smoothed(walked.losses) if run.target is None else walked.learnt)
     steps, _ = shown.steps_to([initial_loss * math.exp(-one.depth) for one in passed])
     found = []
     for one, crossings in zip(passed, steps.T, strict=True):

@@ -125,7 +125,7 @@ def _contents(page: PageInput) -> dict[str, Any]:
         "nothing_fits": () if decision.fits else money.nothing_fits(decision),
         "question": money.question(decision.terms),
         "plans": _plans(decision, page.names),
-        "tries": money.tries(decision),
+        "tries": money.tries(decision) if ranking.objective is None else (),
         "tradeoff": tradeoff(decision, page.names),
         "front_drawn": len(decision.front) > 1,
         "machines": tradeoff_machines(decision),

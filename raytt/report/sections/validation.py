@@ -12,6 +12,7 @@ from raytt.report.section import PageInput, Section
 from raytt.report.svg import Axis, Figure
 from raytt.report.words import human_steps
 from raytt.results.finished_run import Validated
+from raytt.task.rank_objective import OBJECTIVES
 
 LEAST_SPAN = 3.0
 """Axes of real and predicted steps extend at least this factor from their middle. A convention of presentation."""
@@ -57,7 +58,17 @@ def validation(runs: Sequence[Validated]) -> Markup | None:
 
 def _contents(page: PageInput) -> dict[str, Any] | None:
     runs = page.run.validation
-    return {"runs": runs, "figure": validation(runs), "words": words} if runs else None
+    if not runs:
+        return None
+    finals = [run for run in runs if run.real_final]
+    known = {name for run in finals for name in run.real_final}
+    return {
+        "runs": runs,
+        "figure": validation(runs),
+        "words": words,
+        "finals": finals,
+        "objectives": [objective for objective in OBJECTIVES if objective.name in known],
+    }
 
 
 SECTION = Section(

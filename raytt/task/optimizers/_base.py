@@ -51,6 +51,20 @@ class Optimizer(ABC):
             lr: Learning rate.
         """
 
+    @property
+    @abstractmethod
+    def state_numbers(self) -> int:
+        """Numbers that torch's optimizer keeps per trainable parameter, in its dtype; single ones do not count."""
+
+    @abstractmethod
+    def scratch_numbers(self, *, together: bool) -> int:
+        """Numbers per parameter that an update needs besides gradient and state, and frees again.
+
+        Args:
+            together: Of all parameters at once, as torch's implementations for many tensors (``foreach``), which it
+                takes on GPUs; else of one parameter after the other.
+        """
+
     @abstractmethod
     def effective_lr(self, lr: Rate) -> Rate:
         """Multiplier of the step under a constant gradient, once moving averages have settled.

@@ -33,6 +33,18 @@ class Moments(Adaptive):
             eps=within("eps", self.eps, 0.0, math.inf, open_low=True),
         )
 
+    @property
+    def state_numbers(self) -> int:
+        """2: m and v."""
+        return 2
+
+    def scratch_numbers(self, *, together: bool) -> int:
+        """√v; one after the other its quotient, too, and a new gradient where weight decay is part of it.
+
+        In the same loop the last parameter's quotient is freed only once the next one's is there.
+        """
+        return 1 if together else 3 + (0 if self.plain_decay or not self.weight_decay else 1)
+
     def effective_lr(self, lr: Rate) -> Rate:
         """``lr`` itself: m is a mean of gradients, not a sum."""
         return lr

@@ -43,6 +43,15 @@ class Lion(Optimizer):
 
         return TorchLion(parameters, lr=lr, betas=self.betas, weight_decay=self.weight_decay)
 
+    @property
+    def state_numbers(self) -> int:
+        """1: m."""
+        return 1
+
+    def scratch_numbers(self, *, together: bool) -> int:
+        """c, of one parameter after the other; the last one is freed once the next one is there."""
+        return 0 if together else 2
+
     def effective_lr(self, lr: Rate) -> Rate:
         """``lr`` itself: a step has its size in every weight."""
         return lr

@@ -56,6 +56,15 @@ class RMSprop(Adaptive):
             parameters, lr=lr, alpha=self.alpha, eps=self.eps, weight_decay=self.weight_decay, momentum=self.momentum
         )
 
+    @property
+    def state_numbers(self) -> int:
+        """v, and with momentum b."""
+        return 2 if self.momentum else 1
+
+    def scratch_numbers(self, *, together: bool) -> int:
+        """√v, one after the other also that of the last parameter; weight decay makes a new gradient."""
+        return (1 if together else 2) + (1 if self.weight_decay else 0)
+
     def effective_lr(self, lr: Rate) -> Rate:
         """lr/(1 − μ)."""
         return lr / (1.0 - self.momentum)

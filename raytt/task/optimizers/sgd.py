@@ -64,6 +64,15 @@ class Sgd(Optimizer):
 
         return SGD(parameters, lr=lr, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay)
 
+    @property
+    def state_numbers(self) -> int:
+        """1 with momentum: v; else 0."""
+        return 1 if self.momentum else 0
+
+    def scratch_numbers(self, *, together: bool) -> int:
+        """Weight decay makes a new gradient; so does Nesterov momentum, but in place for all parameters at once."""
+        return (1 if self.weight_decay else 0) + (1 if self.nesterov and not together else 0)
+
     def effective_lr(self, lr: Rate) -> Rate:
         """lr/(1 − μ), with Nesterov momentum as without."""
         return lr / (1.0 - self.momentum)

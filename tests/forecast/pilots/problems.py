@@ -51,8 +51,8 @@ def family(budgets: Mapping[Candidate, int], depth: float, rates: Mapping[int, f
     """Rates that are given, beside learning-rate time alone."""
     return FamilyPaths(
         budgets=budgets,
-        initial_loss=INITIAL,
-        depth=depth,
+        initial_losses=dict.fromkeys(budgets, INITIAL),
+        depths=dict.fromkeys(budgets, depth),
         rates={c: partial(walker, rates=rates) for c in budgets},
         time_alone=dict.fromkeys(budgets, walker),
     )

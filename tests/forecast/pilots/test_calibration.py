@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -65,3 +66,17 @@ def test_families_are_independent() -> None:
     assert not covariance[0, 1:].any()
     assert bool((covariance[1:, 1:] > 0.0).all())
     assert "4 candidates were trained" in found.notes[0]
+
+
+def test_a_pilot_of_one_model_tells_less_of_another() -> None:
+    (small, large), budget = (Candidate(lr=0.01, batch_size=16, model_arguments={"rank": r}) for r in (2, 8)), 400
+    other = replace(small, lr=0.011)
+    budgets = dict.fromkeys((small, large, other), budget)
+    found = Calibration.of({"sgd": family(budgets, DEPTH, dict.fromkeys(SIZES, 1.0))}, [pilot(small, budget, 0.3)])
+    learned = found.learned("sgd")
+    assert learned is not None
+    paces, spreads = learned.paces([other, large])
+    before = Calibration.of({"sgd": family(budgets, DEPTH, dict.fromkeys(SIZES, 1.0))}, []).covariance([other, large])
+    # Both are expected to be slower, the one of another model by less and with less certainty.
+    assert paces[0] < paces[1] < 1.0
+    assert spreads[0] < spreads[1] < 2.0 * math.sqrt(before[1, 1])

@@ -35,3 +35,12 @@ def test_covariance_is_the_formula() -> None:
     assert found[0, 2] == pytest.approx(0.1**2 + 0.2**2 * near * fading)
     np.testing.assert_array_equal(found, found.T)
     assert float(np.linalg.eigvalsh(found).min()) > 0.0
+
+
+def test_candidates_of_different_models_have_the_common_offset_alone_in_common() -> None:
+    x = np.zeros(4)
+    rows = [(0, x, 0.4), (1, x, 0.4), (2, x, 0.4)]
+    found = covariance(PRIOR, Places.of(rows, [0, 0, 1]), Places.of(rows, [0, 0, 1]))
+    assert found[0, 1] == pytest.approx(0.1**2 + 0.2**2)
+    assert found[0, 2] == found[1, 2] == pytest.approx(0.1**2)
+    assert np.diag(found).tolist() == pytest.approx([PRIOR.spread**2] * 3)

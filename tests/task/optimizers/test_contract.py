@@ -18,6 +18,7 @@ from raytt.forecast.reference_choice import reference_candidate
 from raytt.task.candidate import Candidate, hyperparameters
 from raytt.task.optimizers import OPTIMIZERS, Adaptive, Optimizer
 from raytt.task.schedules import SCHEDULES
+from raytt.training.memory_meter import MemoryMeter
 from tests.task.optimizers.examples import EXAMPLES, TORCH, label
 
 every_example = pytest.mark.parametrize("optimizer", EXAMPLES, ids=label)
@@ -33,7 +34,8 @@ def test_every_registered_optimizer_is_tested() -> None:
 def test_names_of_hyperparameters_mean_one_thing() -> None:
     """A flat configuration could not be taken apart otherwise."""
     own = [{f.name for kind in kinds for f in fields(kind)} for kinds in (OPTIMIZERS, SCHEDULES)]
-    base = {f.name for f in fields(Candidate)}
+    # Arguments of the model are hyperparameters under names of their own.
+    base = {f.name for f in fields(Candidate)} - {"model_arguments"}
     assert len(hyperparameters()) == len(set(hyperparameters())) == len(own[0] | own[1] | base)
 
 
@@ -194,3 +196,31 @@ def test_an_unknown_name_raises_whoever_meets_it() -> None:
         bare()
     with pytest.raises(ValueError, match="too many values"):
         reference_candidate([Candidate(optimizer=e, lr=0.1) for e in EXAMPLES], stability_limit=1.0)
+
+
+@every_example
+@pytest.mark.parametrize("together", [False, True])
+def test_numbers_kept_and_needed_are_those_of_torch(optimizer: Optimizer, together: bool) -> None:
+    """Of six parameters of one size, updated one after the other or, where torch can, together."""
+    size, count = 1000, 6
+    weights = [nn.Parameter(torch.randn(size)) for _ in range(count)]
+    made = optimizer.torch(weights, 0.01)
+    for group in made.param_groups:
+        if "foreach" in group:
+            group["foreach"] = together
+    for weight in weights:
+        weight.grad = torch.randn(size)
+    made.step()
+    kept = [value for state in made.state.values() for value in state.values() if torch.is_tensor(value)]
+    assert sum(value.numel() for value in kept if value.numel() > 1) == optimizer.state_numbers * size * count
+    meter = MemoryMeter()
+    meter.hold([weights, [weight.grad for weight in weights], kept])
+    meter.restart()
+    before = meter.live
+    with meter:
+        made.step()
+    needed = optimizer.scratch_numbers(together=False)
+    if together:
+        needed = max(needed, optimizer.scratch_numbers(together=True) * count)
+    # Single numbers, such as the count of steps, do not count.
+    assert round((meter.peak - before) / 4 / size, 1) == needed

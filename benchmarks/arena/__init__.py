@@ -1,0 +1,1 @@
+"""Ways of choosing a configuration at equal cost, on recorded learning curves: ``python -m benchmarks.arena``."""
