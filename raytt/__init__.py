@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from raytt.errors import InputError, RayttError, ResourceError, StoreError, WorkerError
     from raytt.forecast.curves.rank_curves import CurveRanker, CurveRanking, rank_curves
     from raytt.forecast.forecast import Forecast, Status
+    from raytt.forecast.pilots.observed_trial import ObservedTrial
     from raytt.pricing.terms import Terms
     from raytt.results.entry import Entry
     from raytt.results.ranking import Ranking
@@ -41,6 +42,7 @@ __all__ = [
     "Forecast",
     "InputError",
     "Loss",
+    "ObservedTrial",
     "ParameterGroup",
     "Ranking",
     "RayttError",
@@ -72,6 +74,7 @@ _HOMES = {
     "raytt.errors": ("InputError", "RayttError", "ResourceError", "StoreError", "WorkerError"),
     "raytt.forecast.curves.rank_curves": ("CurveRanker", "CurveRanking", "rank_curves"),
     "raytt.forecast.forecast": ("Forecast", "Status"),
+    "raytt.forecast.pilots.observed_trial": ("ObservedTrial",),
     "raytt.task.losses": ("CrossEntropy", "CustomLoss", "Focal", "Loss", "SquaredError"),
     "raytt.workflows.check": ("check",),
     "raytt.workflows.rank": ("rank",),

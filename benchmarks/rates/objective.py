@@ -20,7 +20,7 @@ from scipy.special import logit
 from scipy.stats import spearmanr
 
 from benchmarks.report import table, write
-from raytt.forecast.family_rates import FamilyRates, scale_of
+from raytt.forecast.family_rates import FamilyRates, Scale, scale_of
 from raytt.forecast.final_quality import LEAST_ERROR, Estimate, FinalQuality
 from raytt.forecast.pilots.choice import choose_pilots
 from raytt.forecast.pilots.ending import Ending
@@ -101,7 +101,7 @@ def own_share(name: str, mode_task: ModeTask, optimizers: Sequence[str]) -> floa
 def prediction(name: str, mode_task: ModeTask, optimizers: Sequence[str]) -> TrainingPrediction:
     """As `raytt.rank` makes it, without pilots."""
     budgets: dict[Candidate, int] = {}
-    rates: dict[tuple[str, float | None], FamilyRates] = {}
+    rates: dict[tuple[str, Scale], FamilyRates] = {}
     for optimizer in optimizers:
         found = reference(name, mode_task, optimizer)
         own = mode_task.candidates[optimizer]

@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--optimizers", default="adamw,sgd")
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--every", type=int, default=1, help="only each n-th configuration, such as for another seed")
     parser.add_argument("--whole", action="store_true", help="take all steps, whatever the loss")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -86,7 +87,7 @@ def main() -> None:
     for name in arguments.tasks.split(","):
         mode_task = TASKS[name]()
         for optimizer in arguments.optimizers.split(","):
-            for candidate in mode_task.candidates.get(optimizer, ()):
+            for candidate in mode_task.candidates.get(optimizer, ())[:: arguments.every]:
                 if file_of(name, candidate, arguments.seed, folder).exists():
                     continue
                 steps = candidate.max_steps

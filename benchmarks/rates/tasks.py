@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from benchmarks.rates.example_tasks import CONFIGURATIONS, EXAMPLES, drawn, reference
 from benchmarks.rates.fashion import fashion_task
 from benchmarks.rates.pictures import task as pictures_task
 from raytt.examples import digits as digits_example
@@ -300,6 +301,17 @@ def _fashion(name: str) -> ModeTask:
     )
 
 
+def _example(name: str) -> ModeTask:
+    """An example of the package in training mode, with configurations of its own search space."""
+    example = EXAMPLES[name]
+    return ModeTask(
+        task=replace(example.task, mode="train"),
+        references={"adamw": reference(name)},
+        candidates={"adamw": drawn(name, CONFIGURATIONS[name])},
+        ratios={"adamw": (0.8, 0.65, 0.5, 0.35)},
+    )
+
+
 TASKS: dict[str, Callable[[], ModeTask]] = {
     "small": small,
     "slow_norms": slow_norms,
@@ -310,4 +322,8 @@ TASKS: dict[str, Callable[[], ModeTask]] = {
     "resnet": lambda: _fashion("resnet"),
     "mobilenet": lambda: _fashion("mobilenet"),
     "vit": lambda: _fashion("vit"),
+    "lora": lambda: _example("lora"),
+    "tokens": lambda: _example("tokens"),
+    "multilabel": lambda: _example("multilabel"),
+    "segmentation": lambda: _example("segmentation"),
 }

@@ -19,6 +19,7 @@ _KINDS: dict[type[optim.Optimizer], tuple[str, tuple[str, ...]]] = {
     optim.Adam: ("adam", ("betas", "eps")),
     optim.RMSprop: ("rmsprop", ("alpha", "momentum", "eps")),
     TorchLion: ("lion", ("betas",)),
+    optim.Adafactor: ("adafactor", ("beta2_decay", "eps", "d")),
 }
 """Name in raytt, and the hyperparameters beside learning rate and weight decay."""
 _VARIANTS = ("amsgrad", "maximize", "dampening", "centered", "decoupled_weight_decay")

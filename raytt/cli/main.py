@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from raytt.cli import budget, check, doctor, export, fit, init, rank, report, submit, validate
+from raytt.cli import budget, check, curves, doctor, export, fit, init, rank, report, submit, validate
 from raytt.errors import RayttError
 
 EXIT_ERROR = 2
@@ -40,6 +40,7 @@ _COMMANDS = {
     "rank": rank,
     "check": check,
     "fit": fit,
+    "curves": curves,
     "budget": budget,
     "report": report,
     "export": export,

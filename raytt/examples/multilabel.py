@@ -23,8 +23,6 @@ from raytt.task.task import Task
 
 NUM_TRAIN, NUM_VALIDATION = 512, 128
 """Docstrings."""
-NUM_TOKENS = 32
-"""Word pieces per text; longer ones are cut, shorter ones padded."""
 
 
 def _has(*kinds: type[ast.AST]) -> Callable[[Documented], bool]:
@@ -45,17 +43,12 @@ TRAITS: Mapping[str, Callable[[Documented], bool]] = {
 """What a label says, and how the source shows it."""
 
 
-class Classifier(nn.Module):
+class Classifier(_minilm.Headed):
     """A text encoder and a linear head on the mean of its token vectors."""
-
-    def __init__(self, encoder: nn.Module, head: nn.Linear) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits, (n, traits)."""
-        vectors: Tensor = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        vectors = self.vectors(input_ids, attention_mask)
         mask = attention_mask.unsqueeze(-1).to(vectors.dtype)
         logits: Tensor = self.head((vectors * mask).sum(dim=1) / mask.sum(dim=1))
         return logits
@@ -78,11 +71,8 @@ def validation_data() -> tuple[Mapping[str, Tensor], Tensor]:
 
 def _tokenized(start: int, count: int) -> tuple[Mapping[str, Tensor], Tensor]:
     found = chosen(functions(), start, count)
-    pieces = _minilm.tokenizer()(
-        [one.text for one in found], padding="max_length", truncation=True, max_length=NUM_TOKENS, return_tensors="pt"
-    )
     labels = torch.tensor([[float(shows(one)) for shows in TRAITS.values()] for one in found])
-    return {name: pieces[name] for name in ("input_ids", "attention_mask")}, labels
+    return _minilm.inputs(_minilm.pieces([one.text for one in found])), labels
 
 
 task = Task(
@@ -91,8 +81,7 @@ task = Task(
     data=train_data,
     validation=validation_data,
     loss=nn.BCEWithLogitsLoss(),
-    # Most texts use few of the 30,000 token vectors: they stay as they are.
-    trainable=("*", "!encoder.embeddings.*"),
+    trainable=_minilm.TRAINABLE,
 )
 target = Target(kind="loss_ratio", value=0.65)
 search_space = {

@@ -26,25 +26,17 @@ from raytt.task.task import Task
 CLASSES = ("neither", "parameter", "name")
 NUM_TRAIN, NUM_VALIDATION = 384, 128
 """Docstrings."""
-NUM_TOKENS = 32
-"""Word pieces per text; longer ones are cut, shorter ones padded."""
 IGNORED = -100
 """The label of what does not count, torch's default."""
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
-class Tagger(nn.Module):
+class Tagger(_minilm.Headed):
     """A text encoder and a linear head on each token vector."""
-
-    def __init__(self, encoder: nn.Module, head: nn.Linear) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits, (n, tokens, classes)."""
-        vectors: Tensor = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        logits: Tensor = self.head(vectors)
+        logits: Tensor = self.head(self.vectors(input_ids, attention_mask))
         return logits
 
 
@@ -74,18 +66,15 @@ def _tokenized(start: int, count: int) -> tuple[Mapping[str, Tensor], Tensor]:
     marked = tuple(one for one in functions() if any(label(word, one) for word in WORD.findall(one.text)))
     found = chosen(marked, start, count)
     words = [WORD.findall(one.text) for one in found]
-    pieces = _minilm.tokenizer()(
-        words, is_split_into_words=True, padding="max_length", truncation=True, max_length=NUM_TOKENS,
-        return_tensors="pt",
-    )  # fmt: skip
-    labels = torch.full((count, NUM_TOKENS), IGNORED)
+    pieces = _minilm.pieces(words, is_split_into_words=True)
+    labels = torch.full((count, _minilm.NUM_TOKENS), IGNORED)
     for row, function in enumerate(found):
         before = None
         for place, number in enumerate(pieces.word_ids(row)):
             if number is not None and number != before:
                 labels[row, place] = label(words[row][number], function)
             before = number
-    return {name: pieces[name] for name in ("input_ids", "attention_mask")}, labels
+    return _minilm.inputs(pieces), labels
 
 
 task = Task(
@@ -94,8 +83,7 @@ task = Task(
     data=train_data,
     validation=validation_data,
     loss=nn.CrossEntropyLoss(ignore_index=IGNORED),
-    # Most texts use few of the 30,000 token vectors: they stay as they are.
-    trainable=("*", "!encoder.embeddings.*"),
+    trainable=_minilm.TRAINABLE,
 )
 target = Target(kind="loss_ratio", value=0.2)
 search_space = {

@@ -20,9 +20,11 @@ from raytt.rates.rate_table import Batch, RateTable, batch_of, samples_of
 from raytt.rates.signal import Signal
 from raytt.rates.walk import Walk, walk
 from raytt.task.candidate import Candidate
-from raytt.task.optimizers import Adaptive, Lion, Optimizer
+from raytt.task.optimizers import Adafactor, Adaptive, Lion, Optimizer
 
 Floats = NDArray[np.float64]
+Scale = float | tuple[float | None, ...] | None
+"""What `scale_of` gives."""
 
 SETTLED, NEVER_SETTLED = 0.15, 0.35
 """Excess loss by ¼ η n over the loss, of reference runs of networks without batch norm, see
@@ -94,7 +96,7 @@ class FamilyRates:
         )
         sizes = np.array([samples_of(batch) for batch in self.batch_sizes], dtype=np.float64)
         same = self.batch_sizes.index(batch_of(self.reference.candidate))
-        adaptive = isinstance(self.reference.candidate.optimizer, Adaptive)
+        adaptive = self.reference.candidate.optimizer.scale_free
         found = batch_factors(sizes, same, rates[:, 1:], errors[:, 1:], ADAPTIVE if adaptive else PLAIN)
         logs = found.logs + _log_rescaling([row[0] for row in signals], [row[1 + same] for row in signals])[:, None]
         floor = 1e-3 * float(np.max(np.abs(noises))) + _TINY
@@ -187,11 +189,13 @@ def _log_rescaling(base: Sequence[Signal], own: Sequence[Signal]) -> Floats:
     return np.array(found)
 
 
-def scale_of(optimizer: Optimizer) -> float | None:
+def scale_of(optimizer: Optimizer) -> Scale:
     """What tells the ways of scaling gradients of one family apart.
 
-    ε of an adaptive optimizer; how much Lion averages; None for others.
+    ε of an adaptive optimizer; how much Lion averages; ε₁, ε₂ and d of Adafactor; None for others.
     """
+    if isinstance(optimizer, Adafactor):
+        return (*optimizer.eps, optimizer.d)
     if isinstance(optimizer, Lion):
         return optimizer.averaged_variance
     return optimizer.eps if isinstance(optimizer, Adaptive) else None

@@ -16,6 +16,7 @@ from raytt.forecast.reference_check import ReferenceCheck, ReferenceCurve
 from raytt.forecast.screening import ON_ONE_PATH, WITHIN, shared_variances
 from raytt.forecast.trust import PathTrust
 from raytt.pricing.machine import Timing
+from raytt.pricing.step_key import StepKey
 from raytt.pricing.step_time import StepTime
 from raytt.probe.worker import ProbeFacts
 from raytt.task.candidate import Candidate
@@ -48,7 +49,7 @@ class Prediction:
     """Of Θ/N there."""
     made_from: str
     """Fingerprint of the tangent at the pre-trained weights."""
-    step_times: Mapping[int, StepTime]
+    step_times: Mapping[StepKey, StepTime]
     """By batch size."""
     timing: Timing
     """Step times with the work of a step, from which times on other machines follow."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from raytt.forecast.family_rates import FamilyRates
 from raytt.forecast.training_reference import TrainingReference
+from raytt.pricing.step_key import StepKey, step_key
 from raytt.pricing.step_time import StepTime
 from raytt.rates.evaluation import EVALUATED
 from raytt.rates.smoothing import as_smoothed, first_crossing
@@ -52,12 +53,12 @@ class Spending:
         return replace(self, training=training)
 
 
-def step_seconds(candidate: Candidate, timed: Mapping[int, StepTime]) -> float:
+def step_seconds(candidate: Candidate, timed: Mapping[StepKey, StepTime]) -> float:
     """Of one update of a candidate, with its accumulated minibatches."""
-    return timed[candidate.batch_size].repeated(candidate.accumulation_steps).seconds
+    return timed[step_key(candidate)].repeated(candidate.accumulation_steps).seconds
 
 
-def reference_seconds(reference: TrainingReference, timed: Mapping[int, StepTime]) -> float:
+def reference_seconds(reference: TrainingReference, timed: Mapping[StepKey, StepTime]) -> float:
     """Of a reference run with its abandoned attempts and its evaluations."""
     step = step_seconds(reference.candidate, timed)
     evaluated = FORWARD * len(reference.evaluated) * EVALUATED / reference.candidate.samples_per_step
@@ -68,7 +69,7 @@ def training_seconds(
     references: Mapping[str, TrainingReference],
     budgets: Mapping[Candidate, int],
     target: Target,
-    timed: Mapping[int, StepTime],
+    timed: Mapping[StepKey, StepTime],
 ) -> float:
     """Training all candidates to a target, by the learning-rate time of the reference runs alone.
 
@@ -76,7 +77,7 @@ def training_seconds(
         references: By family; candidates of families without one count with their whole budgets.
         budgets: Steps of each candidate.
         target: Where training ends.
-        timed: Seconds of a step by batch size.
+        timed: Seconds of a step by batch size and network.
     """
     total = 0.0
     for family in sorted({c.family for c in budgets}):

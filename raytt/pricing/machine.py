@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from raytt.errors import InputError
 from raytt.pricing.catalog import Offer
 from raytt.pricing.hardware import accelerator_of_device, accelerators
+from raytt.pricing.step_key import StepKey, by_size, in_words, size_of
 from raytt.pricing.step_memory import Fit, StepMemory, fit
 from raytt.pricing.step_time import Origin, StepTime
 from raytt.pricing.terms import THIS_MACHINE, OwnTime, Terms
@@ -21,12 +22,13 @@ from raytt.task.candidate import Candidate
 class Timing:
     """What is known of a training step, whatever the machine."""
 
-    timed: Mapping[int, StepTime] = field(default_factory=dict)
-    """Where the run took place, by batch size."""
-    work: Mapping[int, StepWork] = field(default_factory=dict)
-    """What a step computes, by batch size; empty where it could not be counted."""
+    timed: Mapping[StepKey, StepTime] = field(default_factory=dict)
+    """Where the run took place, by batch size and network."""
+    work: Mapping[StepKey, StepWork] = field(default_factory=dict)
+    """What a step computes, by the same; empty where it could not be counted."""
     memory: StepMemory | None = None
-    """What steps need in memory; None where that could not be told."""
+    """What steps need in memory, of the network that the model factory's defaults give; None where that could not be
+    told."""
 
     @property
     def accelerator(self) -> str | None:
@@ -55,8 +57,8 @@ class Machine:
     """For all of them, US dollars; None without a price."""
     as_of: str | None
     """Day of the price; None where the user gave it."""
-    step_times: Mapping[int, StepTime]
-    """By batch size; those that are not known are left out."""
+    step_times: Mapping[StepKey, StepTime]
+    """By batch size and network; those that are not known are left out."""
     usable_bytes: float | None = None
     """Memory of each accelerator that training steps can use, bytes; None where it is not known."""
     processor: str = "cuda"
@@ -75,7 +77,7 @@ class Machine:
 
 
 def machines(
-    terms: Terms, timing: Timing, batch_sizes: Iterable[int], *, usd_per_hour: float | None = None
+    terms: Terms, timing: Timing, keys: Iterable[StepKey], *, usd_per_hour: float | None = None
 ) -> tuple[tuple[Machine, ...], tuple[str, ...]]:
     """Offers × numbers of GPUs, and what the user must know about them.
 
@@ -86,15 +88,15 @@ def machines(
     Args:
         terms: Offers, numbers of GPUs, efficiency, the user's own times.
         timing: What was timed and counted.
-        batch_sizes: Those of the candidates.
+        keys: Batch sizes and networks of the candidates.
         usd_per_hour: Price of the machine that was timed.
     """
-    sizes = sorted(set(batch_sizes))
+    wanted = sorted(set(keys), key=by_size)
     offers: Sequence[Offer | None] = terms.offers or (None,)
     found, notes = [], []
     for offer in offers:
         name = THIS_MACHINE if offer is None else offer.name
-        times = {b: t for b in sizes if (t := _step_time(offer, b, terms.own_times, timing)) is not None}
+        times = {key: t for key in wanted if (t := _step_time(offer, key, terms.own_times, timing)) is not None}
         if not times:
             notes.append(
                 f"How long a step takes on {name} is not known: give it with --seconds-per-step {name}/BATCH=SECONDS."
@@ -112,7 +114,9 @@ def machines(
                     instances=instances,
                     usd_per_hour=None if price is None else price * instances,
                     as_of=None if offer is None else offer.as_of,
-                    step_times={b: _on_gpus(t, gpus, terms.efficiency) for b, t in times.items() if b >= gpus},
+                    step_times={
+                        key: _on_gpus(t, gpus, terms.efficiency) for key, t in times.items() if size_of(key) >= gpus
+                    },
                     usable_bytes=_usable(timing.accelerator if offer is None else offer.accelerator),
                     processor=timing.processor if offer is None or not offer.accelerator else "cuda",
                 )
@@ -125,19 +129,19 @@ def machines(
     return tuple(found), tuple(notes)
 
 
-def leading(pool: Sequence[Machine], batch_sizes: Iterable[int], notes: Sequence[str] = ()) -> Machine:
-    """The first machine on which the time of a step is known for every batch size: candidates are ranked there.
+def leading(pool: Sequence[Machine], keys: Iterable[StepKey], notes: Sequence[str] = ()) -> Machine:
+    """The first machine on which the times of all steps are known: candidates are ranked there.
 
     Raises:
         InputError: If there is none.
     """
-    needed = set(batch_sizes)
+    needed = set(keys)
     for machine in pool:
         if needed <= set(machine.step_times):
             return machine
     raise InputError(
         "On none of the machines is the time of a step known for every batch size "
-        f"({', '.join(map(str, sorted(needed)))}).",
+        f"({', '.join(map(in_words, sorted(needed, key=by_size)))}).",
         " ".join(notes) or "Give your own figures with --seconds-per-step, and no more GPUs than the smallest batch.",
     )
 
@@ -147,21 +151,21 @@ def _usable(accelerator: str | None) -> float | None:
     return None if known is None else known.usable_bytes
 
 
-def _step_time(offer: Offer | None, batch_size: int, own: Sequence[OwnTime], timing: Timing) -> StepTime | None:
+def _step_time(offer: Offer | None, key: StepKey, own: Sequence[OwnTime], timing: Timing) -> StepTime | None:
     """The user's figure, else timed there, else moved there, else from what a step computes; None without any."""
     name = THIS_MACHINE if offer is None else offer.name
-    given = [time for time in own if time.fits(name, batch_size)]
+    given = [time for time in own if time.fits(name, size_of(key))]
     if given:
         best = max(given, key=lambda time: (time.machine is not None, time.batch_size is not None))
         return StepTime(
-            batch_size=batch_size,
+            batch_size=size_of(key),
             seconds=math.sqrt(best.low * best.high),
             low=best.low,
             high=best.high,
             source="given by the user",
             origin=Origin.GIVEN,
         )
-    timed, work, table = timing.timed.get(batch_size), timing.work.get(batch_size), accelerators()
+    timed, work, table = timing.timed.get(key), timing.work.get(key), accelerators()
     if timed is not None and (offer is None or timing.accelerator == offer.accelerator != ""):
         return timed
     if offer is None or work is None or offer.accelerator not in table:

@@ -1,8 +1,9 @@
 """The peak memory of a training step by configuration, and what to do where it does not fit a device.
 
 Notation: W bytes of weights and buffers, G of gradients, g of the largest single gradient; s numbers a parameter that
-the optimizer keeps, u those that its update needs besides; V bytes of a moving average of the weights (W or 0); B
-samples of a minibatch on one device, A minibatches a step. A step needs at most
+the optimizer keeps (of a factored one s G stands for what rows and columns take), u those that its update needs
+besides; V bytes of a moving average of the weights (W or 0); B samples of a minibatch on one device, A minibatches a
+step. A step needs at most
 
     W + s G + V + max( F_1(B), F_2(B) if A > 1, G + U ),     U = u G where all are updated at once, else u g
 
@@ -23,6 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from raytt.task.candidate import Candidate
+from raytt.task.optimizers import Optimizer
 
 LARGEST_BATCH = 1 << 20
 """Samples beyond which no larger batch is looked for."""
@@ -77,6 +79,9 @@ class StepMemory:
     """By kind of processor, "cpu" or "cuda": at some batch sizes, increasing."""
     source: str
     """How it was found out, for the reader."""
+    factors: int | None = None
+    """Bytes of the means of gradients over each of their last two dimensions, and of those with one dimension or none
+    as they are; None: not known, and as many as G."""
 
     def __post_init__(self) -> None:
         for known in self.passes.values():
@@ -113,11 +118,16 @@ class StepMemory:
             scratch = max(scratch, optimizer.scratch_numbers(together=True) * self.gradients)
         return Parts(
             weights=self.weights,
-            state=optimizer.state_numbers * self.gradients,
+            state=self._state(optimizer),
             average=self.weights if self.averaged else 0,
             passes=max(needed, self.gradients + scratch),
             buckets=self.gradients if gpus > 1 else 0,
         )
+
+    def _state(self, optimizer: Optimizer) -> int:
+        if optimizer.factored and self.factors is not None:
+            return self.factors
+        return optimizer.state_numbers * self.gradients
 
     def peak(self, candidate: Candidate, *, processor: str = "cuda", gpus: int = 1) -> int:
         """Most bytes of a device that a step of the candidate needs."""

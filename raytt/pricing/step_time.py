@@ -35,6 +35,8 @@ class StepTime:
     """The kind of that source."""
     device: str | None = None
     """What the accelerator on which it was timed calls itself; None for a CPU, and where it was not timed."""
+    count: int | None = None
+    """Steps that were timed, the fewest where several batch sizes told it; None where that is not known."""
 
     def __post_init__(self) -> None:
         # Stored ones come back with a string.

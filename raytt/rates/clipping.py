@@ -11,10 +11,10 @@ first is within 7 % of the mean of κ_b ⟨g_a, g_b⟩ over that of ⟨g_a, g_b�
 loss with SGD, over those without clipping, were predicted as 2.11, 1.91, 1.69 (really 1.89, 1.78, 1.66) with batch norm
 and a norm of 1, and as 2.25, 2.05, 1.90 (really 2.17, 1.99, 1.79) with layer norm.
 
-An `Adaptive` optimizer divides by the root mean square of the very gradients that are clipped, and Lion takes a sign: a
-constant factor cancels, and only changes of the norm along the run remain, over the memory of its moving average. They
-are left out: with AdamW, training two small networks really took 1 to 9 % fewer steps with a norm of 0.1 to 1 than
-without.
+An `Adaptive` optimizer divides by the root mean square of the very gradients that are clipped, and so does Adafactor;
+Lion takes a sign: a constant factor cancels, and only changes of the norm along the run remain, over the memory of its
+moving average. They are left out: with AdamW, training two small networks really took 1 to 9 % fewer steps with a norm
+of 0.1 to 1 than without.
 """
 
 from __future__ import annotations

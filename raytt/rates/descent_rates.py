@@ -7,6 +7,8 @@ is no bias. Hence v̂ is multiplied by 1 + `SMALL_SAMPLE` (n̂/(v̂ + n̂))/K, w
 normal gradients of equal law in all coordinates, |ḡ|/s from 0.3 to 3). It would otherwise differ between batch sizes.
 
 Lion's scale depends on ḡ²/s² itself, where that is small: it is taken from every other block for the blocks between.
+Adafactor's second moments are means over rows and columns of a matrix, of which a single product is a small part: it
+needs neither.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from torch import Tensor
 from raytt.rates.gradients import GradientBlock
 from raytt.rates.signal import Signal, block_products, estimate, moments
 from raytt.task.candidate import Candidate
-from raytt.task.optimizers import Adaptive, Lion
+from raytt.task.optimizers import Adaptive, Lion, WeightTensor
 
 SMALL_SAMPLE = 1.25
 
@@ -30,6 +32,7 @@ def descent_rate(
     blocks: Sequence[GradientBlock],
     lr_scales: Tensor | None = None,
     decayed: Tensor | None = None,
+    tensors: Sequence[WeightTensor] = (),
 ) -> Signal:
     """v, n and their errors for the candidate's optimizer from minibatches of its batch size.
 
@@ -38,12 +41,13 @@ def descent_rate(
         blocks: Of minibatches of one point.
         lr_scales: What the learning rate of each weight is multiplied with, shape ``(D,)``; None: 1.
         decayed: The weights that decay, others as 0, times those factors, shape ``(D,)``; None: all 0.
+        tensors: Of the network at that point, in the order of the gradients' coordinates; Adafactor needs them.
     """
     if isinstance(candidate.optimizer, Lion) and len(blocks) > 1:
         halves = blocks[::2], blocks[1::2]
-        found = _mean(*(_estimated(candidate, own, other, lr_scales) for own, other in (halves, halves[::-1])))
+        found = _mean(*(_estimated(candidate, own, other, lr_scales, tensors) for own, other in (halves, halves[::-1])))
     else:
-        found = _estimated(candidate, blocks, blocks, lr_scales)
+        found = _estimated(candidate, blocks, blocks, lr_scales, tensors)
     found = replace(
         found,
         norms=tuple(norm for block in blocks for norm in block.norms),
@@ -59,10 +63,14 @@ def descent_rate(
 
 
 def _estimated(
-    candidate: Candidate, blocks: Sequence[GradientBlock], scaled_by: Sequence[GradientBlock], lr_scales: Tensor | None
+    candidate: Candidate,
+    blocks: Sequence[GradientBlock],
+    scaled_by: Sequence[GradientBlock],
+    lr_scales: Tensor | None,
+    tensors: Sequence[WeightTensor],
 ) -> Signal:
     """v, n and their errors of some blocks, with the scale that others give."""
-    scale = candidate.optimizer.descent_scale(*moments(scaled_by))
+    scale = candidate.optimizer.descent_scale(*moments(scaled_by), tensors)
     if lr_scales is not None:
         scale = lr_scales if scale is None else scale * lr_scales
     return estimate(block_products(blocks, scale))

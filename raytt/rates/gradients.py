@@ -28,6 +28,7 @@ from raytt.rates.fresh_batches import FreshBatches
 from raytt.rates.norm_statistics import read_statistics, tracking_norms
 from raytt.rates.randomness import seeded
 from raytt.rates.rate_table import Batch
+from raytt.task.optimizers import WeightTensor
 from raytt.task.task import Task
 from raytt.training.model import PreparedModel, prepare_for_training
 from raytt.training.objective import Objective
@@ -96,6 +97,17 @@ class MinibatchGradients:
         spread = per_weight(self.model.trainable, groups, shares)
         return self.weights() if spread is None else self.weights() * spread
 
+    def weight_tensors(self) -> list[WeightTensor]:
+        """The trainable tensors as they are now, in the order of the gradients' coordinates."""
+        return [
+            WeightTensor(
+                shape=tuple(p.shape),
+                rms=float(p.detach().float().square().mean().sqrt()),
+                resolution=torch.finfo(p.dtype).eps,
+            )
+            for p in self._parameters
+        ]
+
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Put parameters and buffers into a saved state (`raytt.rates.reference.Point`)."""
         self.model.module.load_state_dict(state)
@@ -120,7 +132,8 @@ class MinibatchGradients:
 
         Args:
             point: Number of the point whose state is loaded; it only enters the draws.
-            batch: B samples, or (B, A): A minibatches of B, each passed on its own, with the mean of their losses.
+            batch: B samples, or (B, A): A minibatches of B, each passed on its own, with the loss of a step that
+                accumulates them.
             number: b.
         """
         scale, total = self._differentiate(point, batch, number)
@@ -230,13 +243,12 @@ class MinibatchGradients:
                     parameter.copy_(kept)
 
     def _passes(self, point: int, batch: Batch, number: int) -> Iterator[Tensor]:
-        """The loss of each of the A minibatches over A, whose sum is the loss of step b; running statistics move."""
+        """What each of the A minibatches adds to the loss of step b; running statistics move."""
         size, times = (batch, 1) if isinstance(batch, int) else batch
         key = (self._seed, point, size, number) if times == 1 else (self._seed, point, size, number, times)
         positions = self._data.draw(size * times, *key)
         with seeded("gradients", *key, device=self._device):
-            for rows in positions.reshape(times, size):
-                yield self.objective.value(self.model, self._data.read(rows)) / times
+            yield from self.objective.parts(self.model, map(self._data.read, positions.reshape(times, size)), times)
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

@@ -48,7 +48,7 @@ def measure_lag(
     norms = tracking_norms(source.model.module)
     if not norms:
         return None
-    evaluator = Evaluator(task, source.objective, seed=seed, train=train, device=device)
+    evaluator = Evaluator(task, source.objective, train=train, device=device)
     before = read_statistics(norms)
     settled, rows = [], []
     for point, state in enumerate(states):

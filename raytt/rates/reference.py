@@ -139,8 +139,8 @@ def train_as_given(
     check_batch_size(len(data), candidate.samples_per_step)
     model = prepare_for_training(task, device=device)
     updates = Steps(model, objective, candidate, ema_decay=task.ema_decay)
-    quality = EvaluationLog(task, objective, evaluations, seed=seed, device=device)
-    quality.add(0, model)
+    quality = EvaluationLog(task, objective, evaluations, device=device)
+    quality.add(0, model, whole=num_points > 0)
     budget = steps if schedule_steps is None else schedule_steps
     nominal = candidate.learning_rates(budget)
     times = np.concatenate([[0.0], np.cumsum(candidate.effective_rates(budget))])
@@ -162,15 +162,16 @@ def train_as_given(
             break
         ratio = (_recent_mean(losses) - origin) / (first - origin)
         done = step + 1
-        if quality.is_due(done):
-            quality.add(done, updates.averaged() or model)
+        passed = [level for level in levels if ratio <= level]
+        if quality.is_due(done) or passed:
+            # Where points are kept, so that what the further samples change is known all along the run.
+            quality.add(done, updates.averaged() or model, whole=bool(passed))
         stop = stop_ratio is not None and len(losses) > LEAST_RECENT and ratio <= stop_ratio
         stop |= quality.ends(done)
-        passed = [level for level in levels if ratio <= level]
         if passed or (num_points and (stop or done == steps)):
             levels = [level for level in levels if ratio > level]
             points.append(Point(step=done, time=float(times[done]), state=state_of(model.module)))
-            quality.add(done, updates.averaged() or model)
+            quality.add(done, updates.averaged() or model, whole=True)
         slow = slow_after is not None and len(losses) >= slow_after and ratio > slow_ratio
         if stop or slow:
             break

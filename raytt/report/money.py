@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raytt.pricing.catalog import describe_offers
+from raytt.pricing.step_key import by_size, in_words
 from raytt.pricing.terms import Terms
 from raytt.report.quality import render_choice
 from raytt.report.words import as_text, differences, human_seconds, human_usd
@@ -60,12 +61,12 @@ def step_sources(decision: Decision) -> tuple[str, ...]:
     found: dict[str, str] = {}
     for plan in decision.plans:
         machine = plan.machine
-        batch = min(machine.step_times)
-        time = machine.step_times[batch]
+        key = min(machine.step_times, key=by_size)
+        time = machine.step_times[key]
         found.setdefault(
             place(plan),
             f"A step on {place(plan)} takes {human_seconds(time.seconds)} ({human_seconds(time.low)}–"
-            f"{human_seconds(time.high)}) at batch size {batch}: {time.source}.",
+            f"{human_seconds(time.high)}) at batch size {in_words(key)}: {time.source}.",
         )
     return tuple(found.values())
 

@@ -18,6 +18,7 @@ from raytt.forecast.forecast import Status
 from raytt.forecast.interval import COVERAGE
 from raytt.pricing.machine import Machine
 from raytt.pricing.quote import Quote, quote
+from raytt.pricing.step_key import step_key
 from raytt.pricing.step_memory import StepMemory
 from raytt.pricing.terms import Terms
 from raytt.results.entry import Entry
@@ -179,7 +180,7 @@ def decide(
 
 
 def _plan(entry: Entry, machine: Machine, memory: StepMemory | None) -> TrainingPlan | None:
-    forecast, time = entry.forecast, machine.step_times.get(entry.candidate.batch_size)
+    forecast, time = entry.forecast, machine.step_times.get(step_key(entry.candidate))
     if forecast.steps is None or time is None:
         return None
     fit = machine.fit(memory, entry.candidate)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from raytt.forecast.final_quality import FinalQuality, QualityStatus
 from raytt.forecast.forecast import Forecast, Status
 from raytt.pricing.quote import Quote, quote
+from raytt.pricing.step_key import StepKey, step_key
 from raytt.pricing.step_memory import Fit
 from raytt.results.quality_document import quality_from_json, quality_to_json
 from raytt.task.candidate import Candidate
@@ -96,7 +97,7 @@ def rank_candidates(
     forecasts: Sequence[Forecast],
     *,
     budgets: Sequence[int],
-    step_times: Mapping[int, StepSeconds],
+    step_times: Mapping[StepKey, StepSeconds],
     num_samples_full: int,
     usd_per_hour: float | None = None,
     qualities: Mapping[Candidate, FinalQuality] | None = None,
@@ -114,7 +115,7 @@ def rank_candidates(
         candidates: M configurations.
         forecasts: One each.
         budgets: Steps each may take.
-        step_times: Seconds per step by batch size; one for every batch size among the candidates. A step that
+        step_times: Seconds per step by batch size and network; one for every such among the candidates. A step that
             accumulates gradients takes A times as long.
         num_samples_full: N_full, for epochs.
         usd_per_hour: Price of the training machine.
@@ -125,7 +126,7 @@ def rank_candidates(
     known = qualities or {}
     entries = [
         replace(
-            _entry(candidate, forecast, budget, step_times[candidate.batch_size], num_samples_full, usd_per_hour),
+            _entry(candidate, forecast, budget, step_times[step_key(candidate)], num_samples_full, usd_per_hour),
             quality=known.get(candidate),
             fit=fit,
         )

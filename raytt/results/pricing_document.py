@@ -8,19 +8,21 @@ from typing import Any
 
 from raytt.pricing.catalog import Offer
 from raytt.pricing.machine import Timing
+from raytt.pricing.step_key import StepKey, arguments_of, by_size, keyed, step_key
 from raytt.pricing.step_memory import StepMemory
 from raytt.pricing.step_time import StepTime
 from raytt.pricing.terms import OwnTime, Terms
 from raytt.pricing.work import StepWork
 from raytt.results.decisions import Decision, TrainingPlan
 from raytt.results.quality_choice import QualityChoice, QualityPoint
+from raytt.task.candidate import checked_arguments
 
 
 def timing_to_json(timing: Timing) -> dict[str, Any]:
     """Plain numbers, strings and None."""
     return {
-        "timed": [asdict(timing.timed[b]) for b in sorted(timing.timed)],
-        "work": [asdict(timing.work[b]) for b in sorted(timing.work)],
+        "timed": _by_key(timing.timed),
+        "work": _by_key(timing.work),
         "memory": None if timing.memory is None else timing.memory.to_json(),
     }
 
@@ -29,10 +31,22 @@ def timing_from_json(data: Mapping[str, Any]) -> Timing:
     """What `timing_to_json` wrote; nothing is known where it is missing."""
     memory = data.get("memory")
     return Timing(
-        timed={time["batch_size"]: StepTime(**time) for time in data.get("timed", ())},
-        work={work["batch_size"]: StepWork(**work) for work in data.get("work", ())},
+        timed={key: StepTime(**time) for key, time in map(_with_key, data.get("timed", ()))},
+        work={key: StepWork(**work) for key, work in map(_with_key, data.get("work", ()))},
         memory=None if memory is None else StepMemory.from_json(memory),
     )
+
+
+def _by_key(known: Mapping[StepKey, StepTime] | Mapping[StepKey, StepWork]) -> list[dict[str, Any]]:
+    """In order, each with the arguments of the model where there are any."""
+    named = {key: dict(arguments_of(key)) for key in sorted(known, key=by_size)}
+    return [asdict(known[key]) | ({"model_arguments": own} if own else {}) for key, own in named.items()]
+
+
+def _with_key(entry: Mapping[str, Any]) -> tuple[StepKey, dict[str, Any]]:
+    arguments = checked_arguments(entry.get("model_arguments", {}))
+    fields = {name: value for name, value in entry.items() if name != "model_arguments"}
+    return keyed(entry["batch_size"], arguments), fields
 
 
 def terms_to_json(terms: Terms) -> dict[str, Any]:
@@ -108,7 +122,7 @@ def _quality_point(point: QualityPoint) -> dict[str, Any]:
 def _plan(plan: TrainingPlan, terms: Terms) -> dict[str, Any]:
     machine = plan.machine
     candidate = plan.entry.candidate
-    time = machine.step_times[candidate.batch_size].repeated(candidate.accumulation_steps)
+    time = machine.step_times[step_key(candidate)].repeated(candidate.accumulation_steps)
     return {
         "rank": plan.entry.rank,
         "config": candidate.config(),

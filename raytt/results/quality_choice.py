@@ -19,6 +19,7 @@ import numpy as np
 
 from raytt.forecast.final_quality import Checkpoint, Estimate
 from raytt.pricing.machine import Machine
+from raytt.pricing.step_key import step_key
 from raytt.pricing.terms import Terms
 from raytt.results.entry import Entry
 from raytt.task.rank_objective import RankObjective
@@ -107,7 +108,7 @@ def _end(entry: Entry, machine: Machine, objective: RankObjective) -> QualityPoi
 
 
 def _timed(entry: Entry, machine: Machine) -> bool:
-    return machine.step_times.get(entry.candidate.batch_size) is not None
+    return machine.step_times.get(step_key(entry.candidate)) is not None
 
 
 def _point(entry: Entry, machine: Machine, checkpoint: Checkpoint) -> QualityPoint:
@@ -125,7 +126,7 @@ def _point(entry: Entry, machine: Machine, checkpoint: Checkpoint) -> QualityPoi
 
 def _step_seconds(entry: Entry, machine: Machine) -> float:
     candidate = entry.candidate
-    return machine.step_times[candidate.batch_size].repeated(candidate.accumulation_steps).seconds
+    return machine.step_times[step_key(candidate)].repeated(candidate.accumulation_steps).seconds
 
 
 def _within(entry: Entry, machine: Machine, terms: Terms) -> list[QualityPoint]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytt.errors import StoreError
 from raytt.pricing.machine import Timing, machines
+from raytt.pricing.step_key import step_key
 from raytt.pricing.terms import Terms
 from raytt.results.decisions import Decision, decide
 from raytt.results.display import Shown
@@ -65,7 +66,7 @@ class Provenance:
     machine: str | None = None
     """Name of that machine: the candidates are ranked by their times and costs on it."""
     step_seconds: Mapping[int, float] = field(default_factory=dict)
-    """Seconds per training step by batch size."""
+    """Seconds per training step by batch size, the median where candidates differ in the network."""
     initial_losses: Mapping[str, float] = field(default_factory=dict)
     """Mean training loss at the pre-trained weights by `Candidate.family`, where families differ in it."""
     step_source: str | None = None
@@ -256,8 +257,8 @@ class Ranking(Shown):
     def decide(self, terms: Terms | None = None) -> Decision:
         """What to train and where, by the terms of the run or by others; nothing is computed again."""
         asked = terms or self.terms
-        sizes = [entry.candidate.batch_size for entry in self.entries]
-        pool, notes = machines(asked, self.timing, sizes, usd_per_hour=self.provenance.usd_per_hour)
+        keys = [step_key(entry.candidate) for entry in self.entries]
+        pool, notes = machines(asked, self.timing, keys, usd_per_hour=self.provenance.usd_per_hour)
         decision = decide(self.entries, pool, asked, self.timing.memory)
         return replace(decision, notes=(*notes, *too_large(self.entries, pool, self.timing.memory)))
 
@@ -269,8 +270,8 @@ class Ranking(Shown):
         if objective is None:
             return None
         asked = terms or self.terms
-        sizes = [entry.candidate.batch_size for entry in self.entries]
-        pool, _ = machines(asked, self.timing, sizes, usd_per_hour=self.provenance.usd_per_hour)
+        keys = [step_key(entry.candidate) for entry in self.entries]
+        pool, _ = machines(asked, self.timing, keys, usd_per_hour=self.provenance.usd_per_hour)
         return choose_quality(self.entries, pool, asked, objective)
 
     def _quality_to_json(self) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ class Candidate:
     batch_size: int
     """B, samples per minibatch."""
     accumulation_steps: int
-    """A, minibatches whose mean loss makes one step (gradient accumulation): steps, warm-up and budgets count updates.
+    """A, minibatches whose losses make one step (gradient accumulation): steps, warm-up and budgets count updates.
     """
     max_grad_norm: float | None
     """Norm over all trainable weights to which a longer gradient is scaled down (torch's clip_grad_norm_); None: no

@@ -2,7 +2,7 @@
 
 A factory ``def model(lora_rank=8, targets="attention")`` makes ``lora_rank`` and ``targets`` names that a search space
 may hold beside the hyperparameters of `Candidate`. Every argument needs a default: it is what the model is described
-and timed with, and what a configuration that does not name it means.
+with, and what a configuration that does not name it means.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ class Task:
     batch_loss: Callable[[nn.Module, Any], Tensor] | None = None
     """``batch_loss(model, batch)``: the mean loss of a batch as one number, in the place of ``loss``, ``forward`` and
     targets; ``batch`` is what ``collate`` makes of a list of items. Needs ``mode="train"``. For a transformers model
-    whose batches hold labels: ``lambda model, batch: model(**batch).loss``."""
+    whose batches hold labels: ``lambda model, batch: model(**batch).loss``. With gradient accumulation a step takes the
+    mean of its minibatches' losses, unless this is a `raytt.task.step_loss.StepLoss`."""
     trainable: Sequence[str] = ("*",)
     """Patterns (fnmatch) over parameter names: those that train. A leading '!' excludes, and exclusions alone leave the
     rest. What the factory froze (``requires_grad=False``) stays frozen."""

@@ -12,7 +12,7 @@ Training in the user's own mode needs no more than this number and its gradient.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from torch.utils.data import Dataset
 from raytt.errors import InputError
 from raytt.task.losses import as_loss
 from raytt.task.nest import map_tensors
+from raytt.task.step_loss import StepLoss
 from raytt.task.task import Task
 from raytt.training.datasets import collated, load_minibatch
 from raytt.training.loss_sign import lowest_value
@@ -103,6 +104,35 @@ class Objective:
                 return self._loss.batch_value(self._outputs(model, inputs), targets)
             assert self._task.batch_loss is not None
             value = self._task.batch_loss(model.module, batch)
+        return self._one_number(value)
+
+    def parts(self, model: PreparedModel, batches: Iterable[Any], times: int) -> Iterator[Tensor]:
+        """What each of the A minibatches of a step adds to the step's loss, one number with its graph each.
+
+        The step's loss is the mean of theirs, unless the task's loss says otherwise (`StepLoss`); then all of them are
+        read before the first is passed.
+
+        Args:
+            model: What is trained.
+            batches: A minibatches.
+            times: A.
+
+        Raises:
+            InputError: If ``batch_loss`` gives something else.
+        """
+        own = self._task.batch_loss
+        if times == 1 or not isinstance(own, StepLoss):
+            for batch in batches:
+                yield self.value(model, batch) / times
+            return
+        found = own.parts(model.module, list(batches))
+        for _ in range(times):
+            # Not kept up while the caller differentiates.
+            with self._autocast(model):
+                value = next(found, None)
+            yield self._one_number(value)
+
+    def _one_number(self, value: Any) -> Tensor:
         if not isinstance(value, Tensor) or value.numel() != 1:
             found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
             raise InputError(

@@ -95,7 +95,15 @@ def measure_step_memory(task: Task, batch_sizes: Iterable[int], *, device: str |
         averaged=task.ema_decay is not None,
         passes=passes,
         source=source,
+        factors=sum(_factors(p.shape) * p.element_size() for p in model.trainable.values()),
     )
+
+
+def _factors(shape: torch.Size) -> int:
+    """Numbers of `StepMemory.factors` of one gradient."""
+    if len(shape) < 2:
+        return shape.numel()
+    return shape.numel() // max(shape[-1], 1) + shape.numel() // max(shape[-2], 1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

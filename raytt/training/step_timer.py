@@ -36,7 +36,8 @@ def time_steps(
 
     Args:
         task: What is trained.
-        candidate: Whose optimizer and batch size are timed; a number means that batch size with momentum SGD.
+        candidate: Whose network, optimizer and batch size are timed; a number means that batch size with momentum SGD
+            and the network of the factory's defaults.
         warmup: Steps taken first and not counted.
         repeats: Steps counted, at most.
         max_seconds: No further step is begun after this many seconds, once one has been counted.
@@ -50,6 +51,7 @@ def time_steps(
             f"repeats={repeats} and warmup={warmup}.", "Count at least one step after 0 or more warm-up steps."
         )
     chosen = Candidate(lr=1.0, momentum=0.9, batch_size=candidate) if isinstance(candidate, int) else candidate
+    task = task.built_for(chosen)
     dataset = open_dataset(task.data, task)
     num_samples = len(dataset)  # type: ignore[arg-type]
     check_batch_size(num_samples, chosen.samples_per_step)
@@ -78,8 +80,9 @@ def time_steps(
         seconds=float(median),
         low=float(low),
         high=float(high),
-        source=f"median of {len(seconds)} timed steps on {_describe(device)}",
+        source=f"median of {len(seconds)} timed step{'' if len(seconds) == 1 else 's'} on {_describe(device)}",
         device=_describe(device) if torch.device(device).type == "cuda" else None,
+        count=len(seconds),
     )
 
 

@@ -71,10 +71,10 @@ class Steps:
         read: Callable[[NDArray[np.int64]], Any],
         rows: NDArray[np.int64] | Sequence[NDArray[np.int64]],
     ) -> float:
-        """One update with learning rate ``rate`` on the samples ``rows``; their mean loss before it.
+        """One update with learning rate ``rate`` on the samples ``rows``; their loss before it.
 
         With gradient accumulation they are cut in A minibatches of B in order, each passed on its own, and gradients of
-        the mean of their losses add up.
+        their parts of the step's loss add up (`Objective.parts`; the mean, unless the task's loss says otherwise).
 
         Args:
             rate: η of this step, as the schedule has it.
@@ -84,8 +84,8 @@ class Steps:
         set_learning_rate(self._optimizer, rate)
         self._optimizer.zero_grad(set_to_none=True)
         times, total = self._candidate.accumulation_steps, 0.0
-        for part in rows.reshape(times, -1) if isinstance(rows, np.ndarray) else rows:
-            value = self._objective.value(self._model, read(part)) / times
+        parts = rows.reshape(times, -1) if isinstance(rows, np.ndarray) else rows
+        for value in self._objective.parts(self._model, map(read, parts), times):
             self._scaler.scale(value).backward()  # type: ignore[no-untyped-call]
             total += float(value.detach())
         self.update()

@@ -16,8 +16,9 @@ import numpy as np
 
 from raytt.cluster.stages.descent_rates import BLOCKS, RateRequest, measure_rates
 from raytt.cluster.stages.training_references import SavedReference
-from raytt.forecast.family_rates import FamilyRates, scale_of
+from raytt.forecast.family_rates import FamilyRates, Scale, scale_of
 from raytt.forecast.spending import Spending, step_seconds
+from raytt.pricing.step_key import StepKey
 from raytt.pricing.step_time import StepTime
 from raytt.rates.lag import LagTable
 from raytt.rates.rate_table import Batch, batch_of, samples_of
@@ -36,7 +37,7 @@ TOLD = 0.07
 """Standard error of ln of a mean rate with which measuring ends. Beside the model error of 0.15 it widens an interval
 by a tenth."""
 
-Key = tuple[str, float | None]
+Key = tuple[str, Scale]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +59,7 @@ class _Wanted:
     reference: SavedReference
     lag: LagTable | None
     batch_norms: bool
-    scales: Mapping[float | None, Candidate]
+    scales: Mapping[Scale, Candidate]
     """The reference's own way of scaling gradients first: others are measured beside it, from the same gradients."""
     sizes: Mapping[Batch, Candidate]
     """A candidate of each batch size, by samples a step."""
@@ -71,7 +72,7 @@ class _Wanted:
             for size in self.sizes
         ]
 
-    def seconds(self, timed: Mapping[int, StepTime]) -> float:
+    def seconds(self, timed: Mapping[StepKey, StepTime]) -> float:
         """What one minibatch a rate costs: a step for each, of which the update is a small part."""
         return len(self.reference.states) * sum(step_seconds(c, timed) for c in self.sizes.values())
 
@@ -84,7 +85,7 @@ def measure_within(
     space: Workspace,
     *,
     batch_norms: bool,
-    timed: Mapping[int, StepTime],
+    timed: Mapping[StepKey, StepTime],
     spending: Spending,
 ) -> Measured:
     """Rates of every way of scaling gradients and every batch size at all saved states of each family.
@@ -96,7 +97,7 @@ def measure_within(
         plan: ``estimator.minibatches``, where it is given, is what is measured, at any cost.
         space: What all stages share.
         batch_norms: Whether the network has batch norms that use the statistics of each minibatch.
-        timed: Seconds of a step by batch size.
+        timed: Seconds of a step by batch size and network.
         spending: What may be spent.
     """
     wanted = [_wanted(r, lag, candidates, batch_norms=batch_norms) for r, lag in zip(references, lags, strict=True)]

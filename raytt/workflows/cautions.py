@@ -56,6 +56,24 @@ def scattered_times(timing: Timing) -> tuple[str, ...]:
     )
 
 
+def single_steps(timing: Timing) -> tuple[str, ...]:
+    """A sentence where no more than one step of a batch size was timed before the time for it was over.
+
+    Its duration then has no spread that could be seen, and may be anything: with other programs on all cores durations
+    20 times too long have been met.
+    """
+    sizes = [str(size) for size, t in sorted(timing.timed.items()) if t.origin is Origin.TIMED and t.count == 1]
+    if not sizes:
+        return ()
+    return (
+        f"Durations with batch size{'' if len(sizes) == 1 else 's'} {', '.join(sizes)} rest on a single timed step, as "
+        "there was no time for a second: the machine was busy, or a step takes seconds. Durations and costs may be off "
+        "by far, and with them the order of candidates with different batch sizes; predicted steps do not depend on "
+        "it. Rank again under another name when the machine is idle, or give your own figures with "
+        "--seconds-per-step.",
+    )
+
+
 def little_to_save(*, candidates: int, training: float, ranking: float) -> tuple[str, ...]:
     """A sentence where training all candidates takes hardly longer than ranking them.
 

@@ -80,6 +80,8 @@ def _label(candidate: Candidate) -> str:
     optimizer = candidate.optimizer
     kept = optimizer.state_numbers
     words = f"{optimizer.name}, keeps {kept} number{'' if kept == 1 else 's'} a weight"
+    if optimizer.factored:
+        words = f"{optimizer.name}, keeps rows and columns"
     return f"{words}, accumulates" if candidate.accumulation_steps > 1 else words
 
 

@@ -15,7 +15,7 @@ from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.stages.pilots import PilotPlan
 from raytt.cluster.stages.training_references import SavedReference, TrainingPlan, run_training_references
 from raytt.errors import NoDescentError
-from raytt.forecast.family_rates import FamilyRates, scale_of
+from raytt.forecast.family_rates import FamilyRates, Scale, scale_of
 from raytt.forecast.pilots.choice import Beliefs, choose_pilots
 from raytt.forecast.pilots.pilot_run import PilotRun
 from raytt.forecast.pilots.residual_prior import TIME_ALONE
@@ -35,7 +35,7 @@ LOWERED = 0.9
 class StandIns:
     """What pilots gave in the place of reference runs; empty where all of these did."""
 
-    rates: Mapping[tuple[str, float | None], FamilyRates] = field(default_factory=dict)
+    rates: Mapping[tuple[str, Scale], FamilyRates] = field(default_factory=dict)
     """As of families with a reference run, all equal."""
     runs: tuple[PilotRun, ...] = ()
     """The pilots."""
@@ -89,7 +89,7 @@ def stand_in(
         p.family: p.most_steps
         for p in reference_plans(budgets, replace(plan, estimator=replace(plan.estimator, reference_steps=None)))
     }
-    rates: dict[tuple[str, float | None], FamilyRates] = {}
+    rates: dict[tuple[str, Scale], FamilyRates] = {}
     runs: list[PilotRun] = []
     notes = []
     for family, error in failures.items():

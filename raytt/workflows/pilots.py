@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.stages.pilots import PilotPlan, run_pilots
 from raytt.forecast.forecast import Forecast, Status
+from raytt.forecast.pilots.calibration import trained
 from raytt.forecast.pilots.choice import Beliefs, choose_pilots
 from raytt.forecast.pilots.pilot_run import PilotRun
 from raytt.forecast.spending import Spending, step_seconds
-from raytt.forecast.training_prediction import MUCH_EARLIER, TrainingPrediction
+from raytt.forecast.training_forecast import MUCH_EARLIER
+from raytt.forecast.training_prediction import TrainingPrediction
 from raytt.store.fingerprint import fingerprint
 from raytt.task.candidate import Candidate
+from raytt.task.target import Target
 from raytt.workflows.plan import RankPlan
 from raytt.workflows.workspace import Workspace
 
@@ -66,18 +69,18 @@ def with_pilots(
         plan: How many, and to which target.
         space: What all stages share.
         spending: What the ranking may still cost: unless their number is given, a round that costs more is not begun.
-        runs: Pilots there are already.
+        runs: Pilots there are already, and observed trials, which do not count among those that are wanted.
     """
     asked = plan.estimator.pilots
     most = MOST_BY_DEFAULT if asked is None else asked
-    if most == 0 or not all(found.depth_of(c, plan.target) > 0.0 for c in found.budgets):
+    if not all(found.depth_of(c, plan.target) > 0.0 for c in found.budgets) or (most == 0 and not runs):
         # A target that is met at once, or on a loss that may be negative, whose ratios mean nothing.
         return found
     candidates = sorted(found.budgets, key=Candidate.sort_key)
     known = {run.candidate: run for run in runs}
     with space.reporter.phase("pilots", "training for real where the ranking is in doubt") as phase:
         calibrated = found.calibrated(runs, plan.target)
-        while len(known) < most:
+        while len(trained(known.values())) < most:
             forecasts = calibrated.forecasts(plan.target)
             reaching = [c for c in candidates if forecasts[c].steps is not None]
             if not reaching:
@@ -87,8 +90,8 @@ def with_pilots(
             doubt = beliefs.regret()
             if asked is None and doubt <= DOUBT:
                 break
-            done = [n for n, c in enumerate(reaching) if c in known or _lags(c, forecasts[c], found, plan)]
-            chosen = choose_pilots(beliefs, seconds, count=min(ROUND, most - len(known)), done=done)
+            done = [n for n, c in enumerate(reaching) if c in known or lags(c, forecasts[c], found, plan.target)]
+            chosen = choose_pilots(beliefs, seconds, count=min(ROUND, most - len(trained(known.values()))), done=done)
             costs = float(seconds[chosen].sum())
             spending = spending.of(_training_seconds(forecasts, found))
             if not chosen or (asked is None and costs > spending.left):
@@ -99,7 +102,7 @@ def with_pilots(
             try:
                 known |= {run.candidate: run for run in train_pilots(plans, space, phase)}
             except KeyboardInterrupt:
-                phase.note(f"interrupted: ranking with {len(known)} pilots (interrupt again to stop)")
+                phase.note(f"interrupted: ranking with {len(trained(known.values()))} pilots (interrupt again to stop)")
                 break
             calibrated = found.calibrated(list(known.values()), plan.target)
     if not known:
@@ -134,14 +137,14 @@ def _plan(candidate: Candidate, forecast: Forecast, found: TrainingPrediction, p
     )
 
 
-def _lags(candidate: Candidate, forecast: Forecast, found: TrainingPrediction, plan: RankPlan) -> bool:
+def lags(candidate: Candidate, forecast: Forecast, found: TrainingPrediction, target: Target) -> bool:
     """Whether running statistics, not learning, keep a candidate from its target.
 
     Such a pilot says little of how others learn: it meets the target elsewhere on the path, and its training loss is
     not that of others at the same validation loss. Judged by that, six pilots made forecasts three to five times too
     long that were 1.1 to 2.5 times too long without them (``benchmarks/case``, 2026-11-29).
     """
-    learnt, steps = found.settled_steps(candidate, plan.target), forecast.steps
+    learnt, steps = found.settled_steps(candidate, target), forecast.steps
     return learnt is not None and steps is not None and learnt < steps / MUCH_EARLIER
 
 

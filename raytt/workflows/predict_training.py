@@ -10,6 +10,7 @@ from raytt.cluster.stages.norm_lag import measure_lags
 from raytt.cluster.stages.training_facts import describe_training
 from raytt.cluster.stages.training_references import SavedReference, TrainingPlan
 from raytt.errors import InputError
+from raytt.forecast.pilots.observed_trial import ObservedTrial
 from raytt.forecast.spending import Spending, reference_seconds, step_seconds, training_seconds
 from raytt.forecast.training_prediction import TrainingPrediction, check_training_target
 from raytt.rates.lag import LagTable
@@ -18,10 +19,12 @@ from raytt.settings.estimator import EstimatorSettings
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Run
 from raytt.task.candidate import Candidate
+from raytt.task.model_arguments import model_names
 from raytt.task.target_check import check_sign
 from raytt.task.task import Task
 from raytt.workflows.anytime_rates import measure_within
 from raytt.workflows.objective_pilots import with_objective_pilots
+from raytt.workflows.observed import matched, with_observed
 from raytt.workflows.pilot_references import stand_in, train_references
 from raytt.workflows.pilots import with_pilots
 from raytt.workflows.plan import LEAST_STOP_RATIO, RankPlan
@@ -36,7 +39,13 @@ EVALUATED_WAYPOINTS = 4
 
 
 def predict_training(
-    task: Task, candidates: Sequence[Candidate], plan: RankPlan, run: Run, *, reporter: Reporter
+    task: Task,
+    candidates: Sequence[Candidate],
+    plan: RankPlan,
+    run: Run,
+    *,
+    reporter: Reporter,
+    observed: Sequence[ObservedTrial] = (),
 ) -> TrainingPrediction:
     """Time, run the references in training mode, measure descent rates along them, walk.
 
@@ -46,6 +55,7 @@ def predict_training(
         plan: How.
         run: The run directory.
         reporter: Shows phases.
+        observed: Trials that have been run already, of candidates and of others.
 
     Raises:
         NoDescentError: If neither a reference run nor pilots lower the training loss.
@@ -53,6 +63,7 @@ def predict_training(
             used.
     """
     check_training_target(plan.target)
+    trials, said = matched(observed, candidates, model_names(task.model))
     if plan.estimator.most_reference_steps == 0:
         raise InputError("mode='train' with reference_steps=0.", "Descent rates need a reference run: leave it out.")
     with open_workspace(task, candidates, plan, run, reporter=reporter) as space:
@@ -101,7 +112,9 @@ def predict_training(
             known = found.calibrated(stand_ins.runs, plan.target) if stand_ins.runs else found
             whole = sum(budget * step_seconds(c, timed) for c, budget in budgets.items())
             return with_objective_pilots(known, plan, space, spending=measured.spending.of(whole))
-        return with_pilots(found, plan, space, runs=stand_ins.runs, spending=measured.spending)
+        found, seen = with_observed(found, trials, plan.target, said)
+        own = {run.candidate: run for run in (*seen, *stand_ins.runs)}
+        return with_pilots(found, plan, space, runs=list(own.values()), spending=measured.spending)
 
 
 def _without_effect(estimator: EstimatorSettings) -> tuple[str, ...]:
@@ -119,8 +132,8 @@ def _models(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     if count == 1 and not candidates[0].model_arguments:
         return ()
     return (
-        f"Candidates are of {count} model{'s' if count > 1 else ''}, each with a reference run of its own; steps are "
-        "timed with the model factory's default arguments.",
+        f"Candidates are of {count} model{'s' if count > 1 else ''}, each with a reference run and step times of its "
+        "own; memory is that of the model factory's default arguments.",
     )
 
 

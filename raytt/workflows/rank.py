@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from statistics import median
 from typing import Any, Never
 
 from raytt.adapters.search_space import draw
@@ -14,11 +16,14 @@ from raytt.dynamics.steppers import STEPPERS
 from raytt.errors import InputError
 from raytt.forecast.curve_bands import FILE as CURVES_FILE
 from raytt.forecast.curve_bands import to_arrays
+from raytt.forecast.pilots.observed_trial import ObservedTrial
 from raytt.forecast.predicted import Predicted
 from raytt.forecast.reference_check import FILE as REFERENCE_FILE
 from raytt.forecast.training_prediction import check_training_target
 from raytt.pricing.catalog import warn_of_age
 from raytt.pricing.machine import Machine, leading, machines
+from raytt.pricing.step_key import StepKey, by_size, size_of, step_key
+from raytt.pricing.step_time import StepTime
 from raytt.pricing.terms import Terms
 from raytt.report import display  # noqa: F401  (results show themselves)
 from raytt.results.entry import Entry, rank_candidates
@@ -38,7 +43,8 @@ from raytt.task.rank_objective import OBJECTIVES, check_objective
 from raytt.task.target import Target
 from raytt.task.target_check import check_target, default_target
 from raytt.task.task import Task
-from raytt.workflows.cautions import cautions, little_to_save, scattered_times
+from raytt.workflows.cautions import cautions, little_to_save, scattered_times, single_steps
+from raytt.workflows.observed import check_observed, matched
 from raytt.workflows.out_of_reach import out_of_reach
 from raytt.workflows.plan import RankPlan
 from raytt.workflows.predict import predict
@@ -58,6 +64,7 @@ def rank(
     objective: Objective | None = None,
     early_stopping: EarlyStopping | str | None = None,
     terms: Terms | None = None,
+    observed: Sequence[ObservedTrial] = (),
     estimator: EstimatorSettings | None = None,
     cluster: ClusterSettings | None = None,
     run: RunSettings | None = None,
@@ -82,6 +89,8 @@ def rank(
         early_stopping: How runs are ended before their budgets are, for final qualities: an `EarlyStopping`, or text
             such as ``"3"`` (epochs without an improvement of the objective). None: they are not.
         terms: Machines to price the candidates on instead, a budget, a deadline: see `Terms.of`.
+        observed: Trials that you have run already, such as `raytt.adapters.tune.trials.observed_trials` of Ray Tune's
+            results: those of ranked configurations are pilots that cost nothing. With ``mode="train"``.
         estimator: Samples, sketch, reference run and simulation, as in ``EstimatorSettings(samples=256)``.
         cluster: Address and workers, as in ``ClusterSettings(address="auto", num_workers=8)``.
         run: The run directory, as in ``RunSettings(name="first")``. A run of that name is continued: what is done is
@@ -115,18 +124,23 @@ def rank(
     if task.mode == "train":
         check_training_target(plan.target)
     _check_quality(task, objective, stopping, loss)
+    check_observed(task, observed, objective=objective)
     names = model_names(task.model)
     drawn = draw(search_space, num_candidates=num_candidates, seed=seed, model_names=names)
     check_model_arguments(task, drawn.candidates)
     if task.mode != "train":
         _check_simulated(drawn.candidates)
     _check_references(drawn.candidates, plan.estimator)
+    # Before anything is computed: trials of other configurations are a mistake.
+    matched(observed, drawn.candidates, names)
     place = run or RunSettings()
     directory = Run.open(place.storage_path, place.name, task_name=task.name)
     with directory.locked():
         reporter = reporter_of(directory, progress=place.progress)
         # In eval mode, whose samples do not depend on each other, rows; in the user's own training mode descent rates.
-        estimate: Callable[..., Predicted] = predict_training if task.mode == "train" else predict
+        estimate: Callable[..., Predicted] = (
+            partial(predict_training, observed=observed) if task.mode == "train" else predict
+        )
         found = estimate(task, drawn.candidates, plan, directory, reporter=reporter)
         with reporter.phase("rank", "forecasts and prices"):
             priced = _price(drawn.candidates, found, plan, terms or Terms(), stopping)
@@ -194,9 +208,9 @@ def _price(
 ) -> _Priced:
     """Rank on the first machine that the terms name, else on the one that was timed: by cost, or by the objective."""
     objective = plan.ranking.objective
-    sizes = [c.batch_size for c in candidates]
-    pool, notes = machines(terms, found.timing, sizes, usd_per_hour=plan.ranking.usd_per_hour)
-    machine = leading(pool, sizes, notes)
+    keys = [step_key(c) for c in candidates]
+    pool, notes = machines(terms, found.timing, keys, usd_per_hour=plan.ranking.usd_per_hour)
+    machine = leading(pool, keys, notes)
     forecasts = found.forecasts(plan.target)
     entries = rank_candidates(
         candidates,
@@ -228,6 +242,7 @@ def _ranking(
             *cautions(found.budgets),
             *little_to_save(candidates=len(priced.entries), training=training, ranking=sum(phases.values())),
             *scattered_times(found.timing),
+            *single_steps(found.timing),
             *out_of_reach(plan.target, (entry.forecast for entry in priced.entries)),
             *found.notes,
             *(found.work_notes if priced.terms.offers else ()),
@@ -261,9 +276,17 @@ def _provenance(found: Predicted, priced: _Priced, plan: RankPlan) -> Provenance
         stability_limit=limit if math.isfinite(limit) else None,
         usd_per_hour=priced.machine.usd_per_hour,
         machine=priced.machine.label,
-        step_seconds={size: step_times[size].seconds for size in sorted(step_times)},
-        step_source="; ".join(dict.fromkeys(step_times[size].source for size in sorted(step_times))),
+        step_seconds=_by_batch_size(step_times),
+        step_source="; ".join(dict.fromkeys(step_times[key].source for key in sorted(step_times, key=by_size))),
     )
+
+
+def _by_batch_size(step_times: Mapping[StepKey, StepTime]) -> dict[int, float]:
+    """Seconds by batch size, the median of the networks."""
+    return {
+        size: median(time.seconds for key, time in step_times.items() if size_of(key) == size)
+        for size in sorted(set(map(size_of, step_times)))
+    }
 
 
 def _write(directory: Run, ranking: Ranking, found: Predicted) -> None:

@@ -17,6 +17,7 @@ from raytt.cluster.plumbing.session import WorkerResources, connect
 from raytt.cluster.plumbing.workers import Limits
 from raytt.cluster.stages.train_candidates import Trial, train_really
 from raytt.errors import InputError
+from raytt.pricing.step_key import step_key
 from raytt.report import display  # noqa: F401  (results show themselves)
 from raytt.results.entry import Entry
 from raytt.results.finished_run import load_ranking
@@ -149,7 +150,7 @@ def _compare(ranking: Ranking, entries: list[Entry], trials: list[Trial], outcom
             seed=trial.seed,
             real=outcome,
             seconds_per_step=None
-            if (time := timed.get(entry.candidate.batch_size)) is None
+            if (time := timed.get(step_key(entry.candidate))) is None
             else time.repeated(entry.candidate.accumulation_steps).seconds,
         )
         for entry, trial, outcome in zip(entries, trials, outcomes, strict=True)

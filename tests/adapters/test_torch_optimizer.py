@@ -22,6 +22,7 @@ def _network() -> nn.Sequential:
         (optim.AdamW, {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-6}),
         (optim.Adam, {"lr": 0.1}),
         (optim.RMSprop, {"lr": 0.1, "alpha": 0.9, "momentum": 0.5}),
+        (optim.Adafactor, {"lr": 0.1, "eps": (None, 1e-2), "d": 2.0, "beta2_decay": -0.5}),
     ],
 )
 def test_what_is_read_builds_the_same_optimizer(kind: Any, settings: dict[str, Any]) -> None:

@@ -245,7 +245,9 @@ def test_shells_complete_commands_options_and_machines(words: str, completed: li
     assert result.stdout.split() == completed
 
 
-@pytest.mark.parametrize("command", ["", "rank", "budget", "report", "export", "init", "doctor", "check", "fit"])
+@pytest.mark.parametrize(
+    "command", ["", "rank", "budget", "report", "export", "init", "doctor", "check", "fit", "curves"]
+)
 def test_help_shows_examples(monkeypatch: Any, capsys: Any, command: str) -> None:
     assert run(monkeypatch, *command.split(), "--help") == 0
     examples = capsys.readouterr().out.partition("Examples")[2]

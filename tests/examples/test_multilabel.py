@@ -7,7 +7,7 @@ import ast
 import pytest
 import torch
 
-from raytt.examples import multilabel
+from raytt.examples import _minilm, multilabel
 from raytt.examples._functions import Documented, functions
 from raytt.training.datasets import open_dataset
 from raytt.training.model import prepare_for_training, weights_fingerprint
@@ -41,7 +41,7 @@ def test_traits_are_what_the_source_shows() -> None:
 
 def test_texts_have_several_labels_or_none() -> None:
     inputs, labels = multilabel._tokenized(0, 64)
-    assert inputs["input_ids"].shape == (64, multilabel.NUM_TOKENS)
+    assert inputs["input_ids"].shape == (64, _minilm.NUM_TOKENS)
     assert labels.shape == (64, len(multilabel.TRAITS))
     assert labels.dtype == torch.float32
     counts = labels.sum(dim=1)

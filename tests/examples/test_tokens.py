@@ -36,7 +36,7 @@ def test_words_are_labelled_as_the_source_says() -> None:
 
 def test_only_first_pieces_count() -> None:
     inputs, labels = tokens._tokenized(0, 24)
-    assert inputs["input_ids"].shape == labels.shape == (24, tokens.NUM_TOKENS)
+    assert inputs["input_ids"].shape == labels.shape == (24, _minilm.NUM_TOKENS)
     assert set(labels.unique().tolist()) == {tokens.IGNORED, 0, 1, 2}
     # Neither padding, nor [CLS], nor pieces that go on with a word.
     names = _minilm.tokenizer().convert_ids_to_tokens(inputs["input_ids"].flatten().tolist())
@@ -65,7 +65,7 @@ def test_the_loss_is_the_mean_over_words(monkeypatch: pytest.MonkeyPatch) -> Non
     with torch.no_grad():
         found = objective.value(model, batch)
         logits = tokens.build_model().eval()(**inputs)
-    assert logits.shape == (4, tokens.NUM_TOKENS, len(tokens.CLASSES))
+    assert logits.shape == (4, _minilm.NUM_TOKENS, len(tokens.CLASSES))
     counted = labels != tokens.IGNORED
     expected = -torch.log_softmax(logits[counted], dim=1)[torch.arange(int(counted.sum())), labels[counted]].mean()
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

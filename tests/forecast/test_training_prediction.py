@@ -12,8 +12,9 @@ from raytt.errors import InputError
 from raytt.forecast.family_rates import SLOWING, FamilyRates, scale_of
 from raytt.forecast.forecast import Status
 from raytt.forecast.pilots.pilot_run import PilotRun
-from raytt.forecast.training_prediction import TrainingPrediction, _left_out
+from raytt.forecast.training_prediction import TrainingPrediction
 from raytt.forecast.training_reference import TrainingReference
+from raytt.forecast.training_trust import left_out
 from raytt.pricing.machine import Timing
 from raytt.rates.evaluation import Metrics
 from raytt.rates.lag import LagTable
@@ -114,7 +115,7 @@ def test_what_rates_leave_out_is_said() -> None:
     known = Candidate(**settings)
     assert prediction([known], {32: 2.0}).forecasts(HALF)[known].doubts == ()
     scaled = [Candidate(optimizer=name, **settings) for name in ("adamw", "adam")]
-    words = [" ".join(_left_out(candidate)) for candidate in scaled]
+    words = [" ".join(left_out(candidate)) for candidate in scaled]
     assert [("max_grad_norm" in text, "weight decay" in text) for text in words] == [(True, False), (True, True)]
 
 

@@ -16,6 +16,7 @@ from raytt.rates.reference import train_as_given
 from raytt.task.candidate import Candidate
 from raytt.task.target import Target
 from raytt.task.task import Task
+from raytt.training.datasets import choose_subsample
 from raytt.training.model import prepare_for_training
 from raytt.training.objective import Objective
 
@@ -45,7 +46,7 @@ def test_it_is_the_mean_over_the_validation_data_in_eval_mode() -> None:
     model = prepare_for_training(TASK)
     frozen = next(m for m in model.module.modules() if isinstance(m, nn.Dropout))
     frozen.eval()
-    found = Evaluator(TASK, Objective(TASK), seed=0).measure(model)
+    found = Evaluator(TASK, Objective(TASK)).measure(model)
     loss, accuracy = by_hand(noisy_network())
     assert found.val_loss == pytest.approx(loss, rel=1e-5)
     assert found.val_accuracy == pytest.approx(accuracy)
@@ -138,3 +139,65 @@ def test_a_network_without_running_statistics_has_no_lag() -> None:
     task = replace(regression_task(), validation=regression_task().data)
     log = train_as_given(task, CANDIDATE, seed=4, steps=5, num_points=1, stop_ratio=0.01)
     assert measure_lag(task, [p.state for p in log.points], [0.0, 1.0], batch_size=16, seed=3) is None
+
+
+@pytest.fixture
+def few_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 samples of 100 are always evaluated, 60 stand for the whole."""
+    monkeypatch.setattr("raytt.rates.evaluation.EVALUATED", 20)
+    monkeypatch.setattr("raytt.rates.evaluation.WHOLE", 60)
+    # What so few samples are off by.
+    monkeypatch.setattr("raytt.rates.evaluation.NEAR", 3.0)
+    monkeypatch.setattr("raytt.rates.evaluation.NEAR_ACCURACY", 0.3)
+
+
+def on(rows: np.ndarray) -> float:
+    network = noisy_network()
+    network.eval()
+    inputs, targets = held_out()
+    with torch.no_grad():
+        return float(nn.functional.cross_entropy(network(inputs[rows]), targets[rows]))
+
+
+def test_all_samples_are_the_part_and_further_ones(few_evaluated: None) -> None:
+    some, whole = Evaluator(TASK, Objective(TASK)).measure_both(prepare_for_training(TASK))
+    assert some.val_loss == pytest.approx(on(choose_subsample(100, 20, 0)), rel=1e-5)
+    assert whole.val_loss == pytest.approx(on(choose_subsample(100, 60, 0)), rel=1e-5)
+    assert some.val_accuracy is not None
+    assert whole.val_accuracy is not None
+    assert some.val_loss != whole.val_loss
+
+
+def test_a_followed_part_tells_what_all_samples_would(few_evaluated: None) -> None:
+    at = [1, 3, 6, 12, 24, 40]
+    followed = train_as_given(
+        TASK, CANDIDATE, seed=4, steps=40, num_points=3, stop_ratio=0.2, evaluations=EvaluationPlan(at=at)
+    )
+    steps = len(followed.losses)
+    plan = EvaluationPlan(at=[step for step, _ in followed.evaluated], whole=True)
+    truth = dict(train_as_given(TASK, CANDIDATE, seed=4, steps=steps, evaluations=plan).evaluated)
+    part = dict(train_as_given(TASK, CANDIDATE, seed=4, steps=steps, evaluations=replace(plan, whole=False)).evaluated)
+    found = dict(followed.evaluated)
+    exact = {0, *(point.step for point in followed.points)}
+    for step in exact:
+        assert found[step] == truth[step]
+    off, before = (
+        [abs(np.log((c[k].val_loss or 0.0) / (truth[k].val_loss or 1.0))) for k in truth if k not in exact]
+        for c in (found, part)
+    )
+    assert before
+    assert max(off) < 0.5 * max(before)
+
+
+@pytest.mark.parametrize("text", ["val_loss_ratio=0.6", "val_loss=0.7", "val_accuracy=0.8"])
+def test_a_target_is_met_on_all_samples(few_evaluated: None, text: str) -> None:
+    task = replace(TASK, validation=TASK.data)
+    plan = EvaluationPlan(at=range(1, 200), target=Target.parse(text))
+    runs = [
+        train_as_given(task, CANDIDATE, seed=4, steps=200, evaluations=replace(plan, whole=whole))
+        for whole in (False, True)
+    ]
+    assert runs[0].met
+    assert 5 < len(runs[0].losses) == len(runs[1].losses) < 200
+    assert runs[0].evaluated[-1] == runs[1].evaluated[-1]
+    assert runs[0].evaluated[0] == runs[1].evaluated[0]

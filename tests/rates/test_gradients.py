@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +49,37 @@ def test_accumulated_gradients_are_means_over_minibatches_passed_on_their_own() 
             outputs = network(torch.stack([x for x, _ in items]))
             losses.append(nn.functional.cross_entropy(outputs, torch.stack([y for _, y in items])))
     mean = torch.stack(losses).mean()
+    expected = torch.autograd.grad(mean, list(network.parameters()))
+    found, loss = source.gradient(2, (8, 3), 5)
+    torch.testing.assert_close(found, torch.cat([part.reshape(-1) for part in expected]))
+    assert loss == pytest.approx(float(mean.detach()), rel=1e-6)
+    assert source.loss(2, (8, 3), 5) == pytest.approx(loss, rel=1e-6)
+
+
+class CountedOnes:
+    """The mean loss of the samples of class 1."""
+
+    def __call__(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        (loss,) = self.parts(model, [batch])
+        return loss
+
+    def parts(self, model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+        counted = sum(int((targets == 1).sum()) for _, targets in batches)
+        for inputs, targets in batches:
+            labels = targets.masked_fill(targets != 1, -100)
+            yield nn.functional.cross_entropy(model(inputs), labels, reduction="sum") / counted
+
+
+def test_a_loss_may_say_what_each_minibatch_adds_to_that_of_a_step() -> None:
+    source = MinibatchGradients(replace(noisy_task(), batch_loss=CountedOnes()), seed=7)
+    network, data = noisy_network().train(), Jittered()
+    rows = drawn_positions(NUM_SAMPLES, 24, 7, 2, 8, 5, 3).reshape(3, 8)
+    with seeded("gradients", 7, 2, 8, 5, 3):
+        # All are read before the first is passed.
+        read = [[data[int(i)] for i in part] for part in rows]
+        outputs = torch.cat([network(torch.stack([x for x, _ in items])) for items in read])
+    labels = torch.stack([y for items in read for _, y in items])
+    mean = nn.functional.cross_entropy(outputs[labels == 1], labels[labels == 1])
     expected = torch.autograd.grad(mean, list(network.parameters()))
     found, loss = source.gradient(2, (8, 3), 5)
     torch.testing.assert_close(found, torch.cat([part.reshape(-1) for part in expected]))

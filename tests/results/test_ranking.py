@@ -10,6 +10,10 @@ import pytest
 
 from raytt.errors import StoreError
 from raytt.forecast.forecast import Forecast, Status
+from raytt.pricing.machine import Timing
+from raytt.pricing.step_key import step_key
+from raytt.pricing.step_time import StepTime
+from raytt.pricing.work import StepWork
 from raytt.results.entry import rank_candidates
 from raytt.results.ranking import Ranking
 from raytt.task.candidate import Candidate
@@ -106,6 +110,31 @@ def test_a_step_that_accumulates_takes_as_many_minibatches_times_as_long() -> No
     assert accumulated.quote is not None
     assert accumulated.quote.seconds == pytest.approx(3 * plain.quote.seconds)
     assert accumulated.budget_seconds == pytest.approx(3 * plain.budget_seconds)
+
+
+def test_candidates_of_other_networks_have_times_of_their_own() -> None:
+    """In the ranking, on the machines of a decision, and in what is stored of them."""
+    candidates = [Candidate(lr=0.1, batch_size=16, model_arguments={"rank": rank, "to": ["q"]}) for rank in (2, 8)]
+    timed = {
+        step_key(c): StepTime(batch_size=16, seconds=seconds, low=seconds, high=seconds, source="timed")
+        for c, seconds in zip(candidates, (0.1, 0.4), strict=True)
+    }
+    timing = Timing(
+        timed=timed,
+        work={
+            key: StepWork(batch_size=16, conv_flops=0.0, other_flops=1.0, num_bytes=1.0, num_operations=1, dtype="f")
+            for key in timed
+        },
+    )
+    entries = rank_candidates(
+        candidates, [reached(20.0), reached(10.0)], budgets=[50, 50], step_times=timed, num_samples_full=640
+    )
+    assert [(e.candidate, e.seconds) for e in entries] == [(candidates[0], 2.0), (candidates[1], 4.0)]
+    ranking = example_ranking(timing=timing, entries=entries)
+    again = Ranking.from_json(json.loads(json.dumps(ranking.to_json())))
+    assert again.timing == timing
+    for found in (ranking, again):
+        assert [plan.seconds for plan in found.decide().plans] == [2.0, 4.0]
 
 
 def test_best() -> None:

@@ -275,7 +275,7 @@ def test_a_table_has_the_same_columns_for_all() -> None:
 
 
 def test_hyperparameters_of_several_numbers() -> None:
-    assert [name for name in hyperparameters() if takes_several(name)] == ["betas"]
+    assert [name for name in hyperparameters() if takes_several(name)] == ["betas", "eps"]
 
 
 def test_sort_key_orders_numbers_by_size() -> None:

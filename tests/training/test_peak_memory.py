@@ -117,11 +117,12 @@ def _allocated(task: Task, candidate: Candidate) -> int:
         (_task(), Candidate(lr=0.1, batch_size=200, optimizer="rmsprop", accumulation_steps=3)),
         (_task(precision="bfloat16"), Candidate(lr=0.1, batch_size=200, momentum=0.9)),
         (_task(ema_decay=0.9), Candidate(lr=0.1, batch_size=100, optimizer="lion")),
+        (_task(), Candidate(lr=0.1, batch_size=200, optimizer="adafactor")),
         (_task(_frozen), Candidate(lr=0.1, batch_size=200, optimizer="adamw")),
         (_task(Checkpointed), Candidate(lr=0.1, batch_size=200, optimizer="adamw")),
         (_task(Undecided), Candidate(lr=0.1, batch_size=200, optimizer="adamw")),
     ],
-    ids=["sgd", "adamw", "accumulation", "bfloat16", "average", "frozen", "checkpointing", "values"],
+    ids=["sgd", "adamw", "accumulation", "bfloat16", "average", "factored", "frozen", "checkpointing", "values"],
 )
 def test_predictions_are_what_a_real_step_allocates(task: Task, candidate: Candidate) -> None:
     memory = measure_step_memory(task, [8, candidate.batch_size])

@@ -90,6 +90,25 @@ def test_stops_when_its_time_is_up(clock: StoppedClock) -> None:
     found = time_steps(make_task(items), 4, warmup=1, repeats=50, max_seconds=0.1)
     assert items.fetched == (1 + 2) * 4
     assert "median of 2 " in found.source
+    assert found.count == 2
+
+
+def test_a_machine_so_busy_that_one_step_takes_all_the_time(clock: StoppedClock) -> None:
+    found = time_steps(make_task(Items(10.0)), 4, max_seconds=5.0)
+    assert (found.count, found.seconds) == (1, pytest.approx(40.0))
+    assert found.source.startswith("median of 1 timed step on")
+
+
+def test_the_network_is_the_candidate_s(clock: StoppedClock) -> None:
+    class Slow(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            CLOCK.sleep(DELAY * self.out_features)
+            return super().forward(x)
+
+    task = Task(name="t", model=lambda classes=2: Slow(3, classes), data=(X, Y))
+    plain, wide = (Candidate(lr=0.1, batch_size=4, model_arguments=given) for given in ({}, {"classes": 5}))
+    assert time_steps(task, plain).seconds == time_steps(task, 4).seconds == pytest.approx(2 * DELAY)
+    assert time_steps(task, wide).seconds == pytest.approx(5 * DELAY)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,42 @@ def test_accumulated_steps_are_those_of_a_loop_by_hand() -> None:
         assert losses[number] == pytest.approx(total, rel=1e-6)
     assert_same(model.module, net)
     assert int(model.module.state_dict()["1.num_batches_tracked"]) == 3 * len(RATES)
+
+
+class MeanOverTokens:
+    """Of class labels those above 0 count."""
+
+    def __call__(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        (loss,) = self.parts(model, [batch])
+        return loss
+
+    def parts(self, model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+        counted = sum(int((targets > 0).sum()) for _, targets in batches)
+        for inputs, targets in batches:
+            labels = targets.masked_fill(targets == 0, -100)
+            yield nn.functional.cross_entropy(model(inputs), labels, reduction="sum") / counted
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_loss_may_say_what_each_minibatch_adds_to_that_of_a_step(precision: str) -> None:
+    task = make_task(precision=precision, batch_loss=MeanOverTokens())
+    model, (inputs, targets) = prepare_for_training(task), data()
+    # Two, four and none of the minibatches' labels count.
+    targets[0], targets[4:8], targets[8:12] = 0, 1, 0
+    steps = Steps(model, Objective(task), Candidate(lr=0.1, batch_size=4, accumulation_steps=3))
+    found = steps.take(0.1, lambda rows: (inputs[rows], targets[rows]), np.arange(12))
+    net, total = network().train(), 0.0
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for first in (0, 4, 8):
+        labels = targets[first : first + 4].masked_fill(targets[first : first + 4] == 0, -100)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            outputs = net(inputs[first : first + 4])
+            loss = nn.functional.cross_entropy(outputs, labels, reduction="sum") / int((targets[:12] > 0).sum())
+        loss.backward()
+        total += float(loss.detach())
+    optimizer.step()
+    assert found == pytest.approx(total, rel=1e-6)
+    assert_same(model.module, net)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from raytt.pricing.machine import Timing
 from raytt.pricing.step_time import Origin, StepTime
 from raytt.task.candidate import Candidate
-from raytt.workflows.cautions import cautions, little_to_save, scattered_times
+from raytt.workflows.cautions import cautions, little_to_save, scattered_times, single_steps
 
 
 def test_a_schedule_meant_in_epochs_is_named() -> None:
@@ -37,6 +39,20 @@ def test_a_busy_machine_is_named() -> None:
     assert scattered_times(Timing(timed={8: step_time(8, 0.1, 0.9, Origin.GIVEN)})) == ()
     (note,) = scattered_times(Timing(timed={8: step_time(8, 0.1, 0.15), 16: step_time(16, 0.2, 0.5)}))
     assert note.startswith("Timed steps with batch size 16 took 0.2 to 0.5 s")
+
+
+def test_durations_from_a_single_step_are_named() -> None:
+    several, one = step_time(8, 0.1, 0.1), replace(step_time(16, 4.0, 4.0), count=1)
+    assert single_steps(Timing(timed={8: several, 16: replace(one, count=2)})) == ()
+    # A single step has no spread: nothing else would say so.
+    assert scattered_times(Timing(timed={16: one})) == ()
+    (note,) = single_steps(Timing(timed={64: replace(one, batch_size=64), 8: several, 16: one}))
+    assert note.startswith("Durations with batch sizes 16, 64 rest on a single timed step")
+    assert "predicted steps do not depend on it" in note
+    assert "--seconds-per-step" in note
+    (note,) = single_steps(Timing(timed={16: one}))
+    assert note.startswith("Durations with batch size 16 rest")
+    assert single_steps(Timing(timed={16: replace(one, origin=Origin.GIVEN)})) == ()
 
 
 @pytest.mark.parametrize(("training", "told"), [(77.0, True), (430.0, True), (433.0, False)])

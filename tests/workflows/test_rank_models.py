@@ -10,6 +10,7 @@ import pytest
 from torch import Tensor, nn
 
 import raytt
+from raytt.pricing.step_key import step_key
 from tests.support.adapted_task import TASK, adapted, data
 
 # peft asks transformers for what the latter has renamed.
@@ -43,8 +44,9 @@ def test_each_model_has_a_reference_run_of_its_own(ranking: tuple[raytt.Ranking,
     runs = [note for note in found.notes if note.startswith("Reference run")]
     assert [f"adamw, lora_rank {rank}, lr" in note for rank, note in zip((2, 8), runs, strict=True)] == [True, True]
     assert len(list((folder / "training").glob("adamw-*.json"))) == 2
-    assert any("2 models, each with a reference run of its own" in note for note in found.notes)
+    assert any("2 models, each with a reference run and step times of its own" in note for note in found.notes)
     assert found.to_pandas()["lora_rank"].value_counts().to_dict() == {2: 2, 8: 2}
+    assert set(found.timing.timed) == {step_key(entry.candidate) for entry in found.entries}
     # What is written can be read.
     again = raytt.Ranking.from_json(found.to_json())
     assert [e.candidate for e in again.entries] == [e.candidate for e in found.entries]

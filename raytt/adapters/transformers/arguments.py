@@ -60,10 +60,12 @@ def optimizer_arguments(candidate: Candidate) -> dict[str, Any]:
     if name == "rmsprop":
         given = {"alpha": own.alpha, "momentum": own.momentum, "eps": own.eps}
         return {"optim": "rmsprop", **_optim_args(given), "weight_decay": own.weight_decay}
-    raise InputError(
-        f"TrainingArguments has no `optim` for {name!r} with weight decay coupled to the gradient.",
-        "Use adamw, or give Trainer the optimizer as `optimizers`.",
-    )
+    why = {
+        "adam": "TrainingArguments has no `optim` for 'adam' with weight decay coupled to the gradient",
+        "adafactor": "`optim='adafactor'` of TrainingArguments is not torch's, which raytt predicts: its steps are not "
+        "in proportion to the weights",
+    }.get(name, f"TrainingArguments has no `optim` for {name!r}")
+    raise InputError(f"{why}.", "Use adamw, or give Trainer the optimizer as `optimizers`.")
 
 
 def _optim_args(given: dict[str, Any]) -> dict[str, Any]:

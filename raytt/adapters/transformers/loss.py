@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -38,8 +38,10 @@ _LEFT_BEHIND = (
 class TrainerLoss:
     """``Trainer.compute_loss`` as the loss of a task, with what its class, label smoother and loss function make of it.
 
-    The number of items by which sums over tokens are divided is counted in the minibatch, as Trainer does without
-    accumulation.
+    The number of items by which sums over tokens are divided, Trainer's ``num_items_in_batch``, is counted in all
+    minibatches of a step, so that with gradient accumulation its loss is the mean over all tokens of the step that
+    count. Where neither the network nor ``compute_loss_func`` takes that number, the loss of a step is the mean of its
+    minibatches' losses.
 
     Args:
         trainer: Whose loss; it is not changed.
@@ -52,7 +54,6 @@ class TrainerLoss:
         shell.args = copy.copy(trainer.args)
         # One device at a time computes a minibatch.
         shell.args._n_gpu = 1
-        shell.current_gradient_accumulation_steps = 1
         if hasattr(shell, "_metrics"):
             # Trainers of trl note figures about every minibatch there; those of the original stay as they are.
             shell._metrics = {"train": defaultdict(list), "eval": defaultdict(list)}
@@ -60,16 +61,27 @@ class TrainerLoss:
 
     def __call__(self, model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
         """The loss of a minibatch, one number with its graph."""
-        shell = self._shell
+        (loss,) = self.parts(model, [batch])
+        return loss
+
+    def parts(self, model: nn.Module, batches: Sequence[Mapping[str, Any]]) -> Iterator[Tensor]:
+        """What Trainer differentiates for each of the minibatches of a step (`StepLoss`)."""
+        shell, times = self._shell, len(batches)
         device = next(model.parameters()).device
         if "accelerator" not in vars(shell):
             shell.model = None
             shell.create_accelerator_and_postprocess()
         _place(shell, device)
+        shell.current_gradient_accumulation_steps = times
+        items = shell._get_num_items_in_batch(batches, device)
+        divisor = 1 if _is_scaled(shell, items) else times
+        for batch in batches:
+            yield self._compute(model, dict(batch), items) / divisor
+
+    def _compute(self, model: nn.Module, inputs: dict[str, Any], items: Any) -> Tensor:
+        shell = self._shell
         shell.model = model
         try:
-            inputs = dict(batch)
-            items = shell._get_num_items_in_batch([inputs], device)
             loss: Tensor = shell.compute_loss(model, inputs, num_items_in_batch=items)
         finally:
             shell.model = None
@@ -95,6 +107,7 @@ class TrainerLoss:
                 str(describe(type(self._shell).compute_loss)),
                 str(describe(self._shell.compute_loss_func)),
                 f"label_smoothing_factor={args.label_smoothing_factor}",
+                f"loss_is_scaled_for_ga={getattr(self._shell, 'loss_is_scaled_for_ga', None)}",
                 *(f"{name}={value!r}" for name, value in sorted(settings.items()) if _plain(value)),
             )
         )
@@ -107,6 +120,14 @@ class TrainerLoss:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._shell = state["shell"]
+
+
+def _is_scaled(shell: Any, items: Any) -> bool:
+    """Whether Trainer takes the losses of a step's minibatches for parts of one already, and only adds them up."""
+    told = getattr(shell, "loss_is_scaled_for_ga", None)
+    if told is not None:
+        return bool(told)
+    return (shell.model_accepts_loss_kwargs and items is not None) or shell.compute_loss_func is not None
 
 
 def _plain(value: Any) -> bool:

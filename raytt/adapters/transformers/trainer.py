@@ -68,7 +68,8 @@ def from_transformers(trainer: Any, *, name: str | None = None) -> AdaptedTraine
     Taken over: the network as it is now (with ``model_init``: as the Trainer builds it from its seed), the training and
     evaluation data with their collator, ``compute_loss`` of the Trainer's class with label smoothing or
     ``compute_loss_func``, the optimizer that ``create_optimizer`` makes, schedule, warm-up, batch size, gradient
-    clipping, bf16, budget and seed. A loss that is a mean over tokens is the mean over all tokens of the minibatch.
+    clipping, bf16, budget and seed. A loss that is a mean over tokens is the mean over all tokens of a step that count,
+    those of all its accumulated minibatches, where Trainer takes it so (`TrainerLoss`).
 
     Args:
         trainer: Before or after training; it is not changed.
@@ -133,14 +134,18 @@ def _refuse(trainer: Any, args: Any) -> None:
         if found:
             raise InputError(f"The Trainer uses {what}, which raytt does not take over.", f"{remedy}.")
     for method in ("training_step", "_prepare_inputs", "create_scheduler", "_inner_training_loop"):
-        home = inspect.unwrap(getattr(type(trainer), method)).__module__
         # Trainers that generate their own inputs in each step do it in _prepare_inputs, those of trl, too.
         known = ("transformers",) if method == "_prepare_inputs" else _LIBRARIES
-        if home.partition(".")[0] not in known:
+        if _home(trainer, method) not in known:
             raise InputError(
                 f"{type(trainer).__name__} has a `{method}` of its own, which raytt does not take over.",
                 "Override `compute_loss` or `create_optimizer` instead, or give a raytt.Task with a batch_loss.",
             )
+
+
+def _home(trainer: Any, method: str) -> str:
+    """The package whose code a method of the Trainer's class is."""
+    return str(inspect.unwrap(getattr(type(trainer), method)).__module__).partition(".")[0]
 
 
 def _module(trainer: Any, args: Any) -> nn.Module:
@@ -177,11 +182,18 @@ def _optimizer(trainer: Any, args: Any, module: nn.Module) -> tuple[ReadOptimize
     shell = copy.copy(trainer)
     shell.model, shell.optimizer, shell.args = module, None, copy.copy(args)
     kind, notes = str(getattr(args.optim, "value", args.optim)), []
-    own = inspect.unwrap(type(trainer).create_optimizer).__module__.partition(".")[0] not in _LIBRARIES
+    own = _home(trainer, "create_optimizer") not in _LIBRARIES
     if trainer.optimizer_cls_and_kwargs is None and not own:
         if kind in _AS_ADAMW:
             notes.append(f"optim={kind!r} {_AS_ADAMW[kind]}: taken for AdamW.")
             shell.args.optim = "adamw_torch"
+        elif kind == "adafactor":
+            raise InputError(
+                "optim is 'adafactor': that of transformers, whose steps Trainer does not make in proportion to the "
+                "weights, unlike those of torch.optim.Adafactor, which raytt knows.",
+                "Give Trainer `optimizers=(torch.optim.Adafactor(…), None)`, with which its steps change, or use "
+                "another optim.",
+            )
         elif kind not in _KNOWN_OPTIM:
             raise InputError(
                 f"optim is {kind!r}, which raytt does not have.",
@@ -235,10 +247,12 @@ def _notes(trainer: Any, args: Any, num_samples: int, batch_size: int) -> list[s
         notes.append(f"Samples are drawn at random, not by train_sampling_strategy={order!r}.")
     if num_samples % batch_size and not args.dataloader_drop_last:
         notes.append("Trainer ends each epoch with a smaller minibatch; raytt's all have the same size.")
-    if args.gradient_accumulation_steps > 1 and trainer.model_accepts_loss_kwargs:
+    own = trainer.model_accepts_loss_kwargs and _home(trainer, "compute_loss") not in _LIBRARIES
+    own = (own or trainer.compute_loss_func is not None) and getattr(trainer, "loss_is_scaled_for_ga", None) is None
+    if own and args.gradient_accumulation_steps > 1:
         notes.append(
-            "Under gradient accumulation Trainer takes the mean over all tokens of a step, raytt the mean of the "
-            "minibatches' means: the same where minibatches have equally many tokens that count."
+            "Trainer adds up what the minibatches of a step give under gradient accumulation, and so does raytt: a "
+            "loss of your own must divide by num_items_in_batch, or the Trainer say loss_is_scaled_for_ga = False."
         )
     if args.get_warmup_steps(1000):
         notes.append("In the warm-up of W steps Trainer takes t/W of the learning rate, raytt (t + 1)/(W + 1).")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from ray.tune import Stopper
 
-from raytt.adapters.tune.search_space import candidate_of
+from raytt.adapters.tune.trials import candidate_of_trial
 from raytt.errors import InputError
 from raytt.results.entry import Entry
 from raytt.results.ranking import Ranking
-from raytt.task.candidate import Candidate, hyperparameters
 
 SLACK = 1.5
 """Times the upper end of its interval that a trial may take. A convention, in favour of the trial: the recorded runs of
@@ -72,7 +71,7 @@ class SlowTrialStopper(Stopper):  # type: ignore[misc]
                     f"Trial {trial_id} reports no {name!r}, but {', '.join(sorted(map(str, result)))}.",
                     "Report it with tune.report, or name another metric or step.",
                 )
-        entry = self._entries.get(_candidate(result.get("config", {}), self._model_names))  # type: ignore[arg-type]
+        entry = self._entries.get(candidate_of_trial(result.get("config", {}), self._model_names))  # type: ignore[arg-type]
         value, step = float(result[self._metric]), float(result[self._step])
         if value >= self._threshold if self._maximize else value <= self._threshold:
             if entry is not None and entry.forecast.steps:
@@ -100,16 +99,3 @@ def _threshold(ranking: Ranking) -> float:
             f"The ranking does not say at which value of a metric {target} is reached.", "Give a threshold."
         )
     return float(target.level(start or 0.0))
-
-
-def _candidate(config: Mapping[str, Any], model_names: Sequence[str]) -> Candidate | None:
-    """The candidate of a trial's configuration, whatever else the trial was given; None if there is none in it."""
-    known = {*hyperparameters(), *model_names, "model_arguments"}
-
-    def is_ours(key: str, value: Any) -> bool:
-        return key in known or (isinstance(value, Mapping) and set(value) <= known)
-
-    try:
-        return candidate_of({key: value for key, value in config.items() if is_ours(key, value)}, model_names)
-    except InputError:
-        return None

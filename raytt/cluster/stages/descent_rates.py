@@ -67,8 +67,8 @@ def _measure(
     blocks = [
         source.block(point, batch, range(low, min(low + size, minibatches))) for low in range(0, minibatches, size)
     ]
-    lr_scales, decayed = source.lr_scales(), source.decayed_weights()
-    return [asdict(descent_rate(candidate, blocks, lr_scales, decayed)) for candidate in scales]
+    weights = source.lr_scales(), source.decayed_weights(), source.weight_tensors()
+    return [asdict(descent_rate(candidate, blocks, *weights)) for candidate in scales]
 
 
 _MEASURE: Any = ray.remote(max_retries=3)(_measure)

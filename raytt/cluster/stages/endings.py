@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,15 +9,13 @@ from typing import Any
 import numpy as np
 import ray
 
-from raytt.cluster.plumbing.cached_tasks import run_cached
 from raytt.cluster.plumbing.process import settle
 from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.session import WorkerResources
+from raytt.cluster.stages.pilot_logs import log_to_json, run_from_json, train_logged
 from raytt.forecast.pilots.ending import Ending
-from raytt.forecast.pilots.pilot_run import PilotRun
-from raytt.rates.evaluation import EvaluationPlan, Metrics
+from raytt.rates.evaluation import SAMPLES, EvaluationPlan, Metrics
 from raytt.rates.reference import train_as_given
-from raytt.store.cache import Cache, json_cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Run
 from raytt.task.candidate import Candidate
@@ -47,14 +44,10 @@ def _train(task: Task, plan: EndingPlan, resources: WorkerResources) -> dict[str
         seed=plan.seed,
         steps=plan.budget,
         device=resources.device,
-        evaluations=EvaluationPlan(at=plan.at) if plan.at else None,
+        evaluations=EvaluationPlan(at=plan.at, whole=True) if plan.at else None,
     )
-    # JSON has no infinity.
-    return {
-        "losses": [value if math.isfinite(value) else None for value in log.losses.tolist()],
-        "evaluated": [] if log.diverged else [[step, asdict(metrics)] for step, metrics in log.evaluated],
-        "diverged": log.diverged,
-    }
+    evaluated = [] if log.diverged else [[step, asdict(metrics)] for step, metrics in log.evaluated]
+    return log_to_json(log) | {"evaluated": evaluated}
 
 
 _TRAIN: Any = ray.remote(max_retries=3)(_train)
@@ -83,22 +76,20 @@ def run_endings(
     """
 
     def key(plan: EndingPlan) -> str:
-        asked = [plan.candidate.sort_key(), plan.seed, plan.budget, list(plan.at), resources.totals()]
+        asked = [plan.candidate.sort_key(), plan.seed, plan.budget, list(plan.at), SAMPLES, resources.totals()]
         return fingerprint([dict(facts), "ending", *asked])
 
-    cache: Cache[EndingPlan, dict[str, Any], dict[str, Any]] = json_cache(
-        run, key=key, file=lambda _, key: f"endings/{key}.json", encode=dict[str, Any], decode=dict[str, Any]
-    )
-    trainer = _TRAIN.options(**resources.options())
-    found = run_cached(
+    found = train_logged(
+        task_ref,
         plans,
-        cache,
-        start=lambda plan: trainer.remote(task_ref, plan, resources),
-        label=lambda plan: f"Pilot {plan.candidate.config()}",
-        what="pilots",
+        train=_TRAIN,
+        key=key,
+        folder="endings",
+        steps=lambda plan: plan.budget,
+        resources=resources,
+        num_workers=num_workers,
+        run=run,
         phase=phase,
-        in_flight=num_workers,
-        order=lambda plan: -plan.budget * plan.candidate.samples_per_step,
     )
     return [_ending(plan, one) for plan, one in zip(plans, found, strict=True)]
 
@@ -106,12 +97,7 @@ def run_endings(
 def _ending(plan: EndingPlan, stored: dict[str, Any]) -> Ending:
     rows = [(step, Metrics(**metrics).curves()) for step, metrics in stored["evaluated"]]
     return Ending(
-        run=PilotRun(
-            candidate=plan.candidate,
-            budget=plan.budget,
-            losses=np.asarray([np.inf if x is None else x for x in stored["losses"]], dtype=np.float64),
-            diverged=stored["diverged"],
-        ),
+        run=run_from_json(plan, stored),
         # Without evaluations the training loss alone, at every step.
         steps=np.asarray([step for step, _ in rows] or range(plan.budget + 1), dtype=np.float64),
         curves={name: np.asarray([found[name] for _, found in rows]) for name in rows[0][1]} if rows else {},

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import ray
 
-from raytt.cluster.plumbing.cached_tasks import run_cached
 from raytt.cluster.plumbing.process import settle
 from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.session import WorkerResources
+from raytt.cluster.stages.pilot_logs import log_to_json, run_from_json, train_logged
 from raytt.cluster.stages.train_candidates import PAST_TARGET, met_at
 from raytt.forecast.pilots.pilot_run import PilotRun
-from raytt.rates.evaluation import EvaluationPlan
+from raytt.rates.evaluation import SAMPLES, EvaluationPlan
 from raytt.rates.reference import train_as_given
-from raytt.store.cache import Cache, json_cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Run
 from raytt.task.candidate import Candidate
@@ -67,9 +64,7 @@ def _train(task: Task, plan: PilotPlan, resources: WorkerResources) -> dict[str,
         ),
     )
     met = None if plan.target is None or not log.met else met_at(log, plan.target)
-    # JSON has no infinity.
-    losses = [value if math.isfinite(value) else None for value in log.losses.tolist()]
-    return {"losses": losses, "diverged": log.diverged, "met": met}
+    return log_to_json(log) | {"met": met}
 
 
 _TRAIN: Any = ray.remote(max_retries=3)(_train)
@@ -100,36 +95,22 @@ def run_pilots(
     def key(plan: PilotPlan) -> str:
         asked = [plan.candidate.sort_key(), plan.seed, plan.budget, plan.steps, plan.ratio, resources.totals()]
         if plan.target is not None:
-            asked.append(str(plan.target))
+            asked += [str(plan.target), SAMPLES]
         return fingerprint([dict(facts), "pilot", *asked])
 
-    cache: Cache[PilotPlan, dict[str, Any], dict[str, Any]] = json_cache(
-        run,
-        key=key,
-        file=lambda _, key: f"pilots/{key}.json",
-        encode=dict[str, Any],
-        decode=dict[str, Any],
-    )
-    trainer = _TRAIN.options(**resources.options())
-    found = run_cached(
+    found = train_logged(
+        task_ref,
         plans,
-        cache,
-        start=lambda plan: trainer.remote(task_ref, plan, resources),
-        label=lambda plan: f"Pilot {plan.candidate.config()}",
-        what="pilots",
+        train=_TRAIN,
+        key=key,
+        folder="pilots",
+        steps=lambda plan: plan.steps,
+        resources=resources,
+        num_workers=num_workers,
+        run=run,
         phase=phase,
-        in_flight=num_workers,
-        # The longest first, so that no worker starts one when the others have nothing left.
-        order=lambda plan: -plan.steps * plan.candidate.samples_per_step,
     )
     return [
-        PilotRun(
-            candidate=plan.candidate,
-            budget=plan.budget,
-            losses=np.asarray([np.inf if x is None else x for x in one["losses"]], dtype=np.float64),
-            diverged=one["diverged"],
-            target=plan.target,
-            met=one.get("met"),
-        )
+        replace(run_from_json(plan, one), target=plan.target, met=one.get("met"))
         for plan, one in zip(plans, found, strict=True)
     ]

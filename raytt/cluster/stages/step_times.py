@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,23 +13,28 @@ from raytt.cluster.plumbing.cached_tasks import run_cached
 from raytt.cluster.plumbing.process import settle
 from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.session import WorkerResources
+from raytt.pricing.step_key import StepKey, arguments_of, by_size, in_words, keyed, size_of
 from raytt.pricing.step_time import StepTime
 from raytt.store.cache import Cache, json_cache
 from raytt.store.fingerprint import fingerprint
 from raytt.store.run import Run
+from raytt.task.candidate import Candidate
 from raytt.task.task import Task
 from raytt.training.step_timer import time_steps
 
 MOST_MEASURED = 4
 """Batch sizes that are measured; those between them follow from a straight line."""
+MOST_PER_NETWORK = 2
+"""The same of each where candidates differ in the network: the ends of the line, so that many networks cost little."""
 SECONDS_PER_SIZE = 5.0
 """No further step is begun after this long."""
 
 
-def _time(task: Task, batch_size: int, resources: WorkerResources) -> StepTime:
+def _time(task: Task, key: StepKey, resources: WorkerResources) -> StepTime:
     """Time steps of momentum SGD."""
     settle(threads=resources.cpus, gpus=resources.gpus)
-    return time_steps(task, batch_size, max_seconds=SECONDS_PER_SIZE, device=resources.device)
+    candidate = Candidate(lr=1.0, momentum=0.9, batch_size=size_of(key), model_arguments=arguments_of(key))
+    return time_steps(task, candidate, max_seconds=SECONDS_PER_SIZE, device=resources.device)
 
 
 _TIME: Any = ray.remote(max_retries=3)(_time)
@@ -37,29 +42,33 @@ _TIME: Any = ray.remote(max_retries=3)(_time)
 
 def measure_step_times(
     task_ref: Any,
-    batch_sizes: Sequence[int],
+    keys: Iterable[StepKey],
     *,
     resources: WorkerResources,
     run: Run,
     phase: Phase,
-) -> dict[int, StepTime]:
-    """Step times by batch size; those of an earlier run of the same name are taken as they are.
+) -> dict[StepKey, StepTime]:
+    """Step times by batch size and network; those of an earlier run of the same name are taken as they are.
 
-    Up to `MOST_MEASURED` batch sizes are timed one after the other on one worker. Of more, the smallest, the largest
-    and some evenly between are timed, and the others follow from a least-squares line a + b·B through them.
+    Up to `MOST_MEASURED` batch sizes are timed one after the other on one worker, of several networks
+    `MOST_PER_NETWORK` each. Of more, the smallest, the largest and some evenly between are timed, and the others follow
+    from a least-squares line a + b·B through them.
 
     Args:
         task_ref: The task in the object store.
-        batch_sizes: Those wanted.
+        keys: Those wanted.
         resources: Of the machine that is timed.
         run: Where measurements are kept.
         phase: Shows progress.
     """
-    wanted = sorted(set(batch_sizes))
-    chosen = sorted({wanted[round(i)] for i in np.linspace(0, len(wanted) - 1, min(MOST_MEASURED, len(wanted)))})
-    cache: Cache[int, StepTime, StepTime] = json_cache(
+    wanted = sorted(set(keys), key=by_size)
+    networks = list(dict.fromkeys(map(arguments_of, wanted)))
+    most = MOST_MEASURED if len(networks) == 1 else MOST_PER_NETWORK
+    sizes = {network: [size_of(key) for key in wanted if arguments_of(key) == network] for network in networks}
+    chosen = [keyed(size, network) for network in networks for size in _spread(sizes[network], most)]
+    cache: Cache[StepKey, StepTime, StepTime] = json_cache(
         run,
-        key=lambda size: fingerprint([run.inputs["probe"], resources.totals(), size]),
+        key=lambda key: fingerprint([run.inputs["probe"], resources.totals(), key]),
         file=lambda _, key: f"step_times/{key}.json",
         encode=asdict,
         decode=lambda stored: StepTime(**stored),
@@ -68,14 +77,25 @@ def measure_step_times(
     times = run_cached(
         chosen,
         cache,
-        start=lambda size: timer.remote(task_ref, size, resources),
-        label=lambda size: f"Timing steps with batch size {size}",
+        start=lambda key: timer.remote(task_ref, key, resources),
+        label=lambda key: f"Timing steps with batch size {in_words(key)}",
         what="timing real training steps",
         phase=phase,
         in_flight=1,
     )
     measured = dict(zip(chosen, times, strict=True))
-    return {size: measured[size] if size in measured else _between(size, measured) for size in wanted}
+    lines = {
+        network: {size_of(key): time for key, time in measured.items() if arguments_of(key) == network}
+        for network in networks
+    }
+    return {
+        key: measured[key] if key in measured else _between(size_of(key), lines[arguments_of(key)]) for key in wanted
+    }
+
+
+def _spread(sizes: Sequence[int], most: int) -> list[int]:
+    """At most so many of increasing sizes, the ends and some evenly between."""
+    return sorted({sizes[round(i)] for i in np.linspace(0, len(sizes) - 1, min(most, len(sizes)))})
 
 
 def _between(size: int, measured: Mapping[int, StepTime]) -> StepTime:
@@ -95,4 +115,5 @@ def _between(size: int, measured: Mapping[int, StepTime]) -> StepTime:
         high=high * seconds,
         source=f"straight line through the times at batch sizes {listed} ({next(iter(measured.values())).source})",
         device=next(iter(measured.values())).device,
+        count=min((t.count for t in measured.values() if t.count is not None), default=None),
     )

@@ -18,7 +18,7 @@ from raytt.cluster.plumbing.session import WorkerResources
 from raytt.forecast.crossing import PathCurves
 from raytt.forecast.pilots.ending import Ending
 from raytt.forecast.pilots.pilot_run import PilotRun
-from raytt.rates.evaluation import EvaluationPlan
+from raytt.rates.evaluation import SAMPLES, EvaluationPlan
 from raytt.rates.reference import TrainingLog, train_as_given
 from raytt.rates.smoothing import first_crossing, smoothed
 from raytt.results.validation import Outcome
@@ -108,7 +108,7 @@ def _train_as_given(task: Task, trial: Trial, target: Target, resources: WorkerR
     begin = time.perf_counter()
     evaluated = target.curve != "train_loss"
     plan = EvaluationPlan(
-        at=record_points(trial.steps, count=RECORDS), train=target.curve == "train_accuracy", target=target
+        at=record_points(trial.steps, count=RECORDS), train=target.curve == "train_accuracy", target=target, whole=True
     )
     log = train_as_given(
         task,
@@ -160,7 +160,7 @@ def _train_to_the_end(
         seed=trial.seed,
         steps=trial.budget,
         device=resources.device,
-        evaluations=EvaluationPlan(at=at, train=target.curve == "train_accuracy"),
+        evaluations=EvaluationPlan(at=at, train=target.curve == "train_accuracy", whole=True),
     )
     seconds = (time.perf_counter() - begin) / len(log.losses)
     if target.curve == "train_loss":
@@ -240,6 +240,8 @@ def train_really(
         asked = [trial.candidate.sort_key(), trial.seed, trial.steps, trial.budget, str(target), resources.totals()]
         if trial.initial_loss is not None:
             asked.append(trial.initial_loss)
+        if target.curve != "train_loss" or trial.objective is not None:
+            asked.append(SAMPLES)
         if trial.objective is not None:
             asked += [trial.objective, str(trial.stopping)]
         return fingerprint([dict(facts), *asked])

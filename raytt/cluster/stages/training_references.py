@@ -16,7 +16,7 @@ from raytt.cluster.plumbing.run_files import Files
 from raytt.cluster.plumbing.session import WorkerResources
 from raytt.cluster.stages.kept_runs import ReferencePlan, run_kept
 from raytt.forecast.training_reference import TrainingReference
-from raytt.rates.evaluation import EvaluationPlan, Metrics, spaced
+from raytt.rates.evaluation import SAMPLES, EvaluationPlan, Metrics, spaced
 from raytt.rates.reference_search import find_reference
 from raytt.store.run import Arrays, FileRecord, Run
 from raytt.task.candidate import Candidate
@@ -57,7 +57,8 @@ class TrainingPlan(ReferencePlan):
 
     def identity(self) -> dict[str, Any]:
         goal = {} if self.target is None else {"past_target": PAST_TARGET}
-        return super().identity() | {"target": None if self.target is None else str(self.target)} | goal
+        samples = {"evaluated": list(SAMPLES)} if self.evaluates else {}
+        return super().identity() | {"target": None if self.target is None else str(self.target)} | goal | samples
 
     def evaluations(self) -> EvaluationPlan | None:
         """When it is."""

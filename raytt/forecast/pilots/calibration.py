@@ -9,13 +9,14 @@ used only where it is better by `EVIDENCE`: on the record rates were (``python -
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raytt.forecast.pilots.observed_run import ObservedRun
 from raytt.forecast.pilots.pilot_run import PilotRun, depths_to, passings
 from raytt.forecast.pilots.residual_prior import RATES, TIME_ALONE
 from raytt.forecast.pilots.residual_process import ResidualProcess
@@ -63,6 +64,8 @@ class FamilyCalibration:
     """Residuals of learning-rate time alone."""
     rates_known: bool = True
     """Whether there are descent rates."""
+    what: str = "Pilots"
+    """What they are called in notes."""
 
     @cached_property
     def _scores(self) -> tuple[float, float]:
@@ -101,7 +104,7 @@ class FamilyCalibration:
         errors = [[abs(error) for error, _ in p.left_out().values()] for p in (self.rates, self.time_alone)]
         if not errors[0] and not errors[1]:
             return ""
-        begin = f"Pilots of {self.name}: left out in turn and predicted from the others, they are off by"
+        begin = f"{self.what} of {self.name}: left out in turn and predicted from the others, they are off by"
         rates, alone = (f"{100.0 * math.expm1(float(np.median(e))):.0f} %" if e else "nothing to say" for e in errors)
         if not self.rates_known:
             return f"{begin} {alone} at the median with the learning-rate time of the best of them."
@@ -151,7 +154,12 @@ class Calibration:
                 for prior, walkers in ((RATES, family.rates), (TIME_ALONE, family.time_alone))
             )
             families[name] = FamilyCalibration(
-                name=name, depth=family.depth, rates=rates, time_alone=alone, rates_known=bool(family.rates)
+                name=name,
+                depth=family.depth,
+                rates=rates,
+                time_alone=alone,
+                rates_known=bool(family.rates),
+                what=_called(own),
             )
         return cls(families=families, runs={run.candidate: run for run in runs})
 
@@ -174,7 +182,29 @@ class Calibration:
         """What the user must know, one sentence each."""
         if not self.runs:
             return ()
-        steps = sum(len(run.losses) for run in self.runs.values())
-        one = "1 candidate was" if len(self.runs) == 1 else f"{len(self.runs)} candidates were"
-        first = f"Pilots: {one} trained for {steps} steps in all, and the forecasts of the others learned from it."
-        return (first, *(family.note for family in self.families.values() if family.note))
+        first = []
+        for what, runs in (("Pilots", trained(self.runs.values())), ("Trials", seen(self.runs.values()))):
+            if runs:
+                steps = sum(run.steps_taken for run in runs)
+                one = "1 candidate was" if len(runs) == 1 else f"{len(runs)} candidates were"
+                verb = "trained" if what == "Pilots" else "observed"
+                first.append(
+                    f"{what}: {one} {verb} for {steps} steps in all, and the forecasts of the others learned from it."
+                )
+        return (*first, *(family.note for family in self.families.values() if family.note))
+
+
+def trained(runs: Iterable[PilotRun]) -> list[PilotRun]:
+    """Those that raytt itself trained."""
+    return [run for run in runs if not isinstance(run, ObservedRun)]
+
+
+def seen(runs: Iterable[PilotRun]) -> list[PilotRun]:
+    """Those that the user's own trials had."""
+    return [run for run in runs if isinstance(run, ObservedRun)]
+
+
+def _called(runs: Sequence[PilotRun]) -> str:
+    if not seen(runs):
+        return "Pilots"
+    return "Pilots and trials" if trained(runs) else "Trials"

@@ -34,14 +34,14 @@ def why_unstable(candidate: Candidate, runs: Iterable[PilotRun]) -> str | None:
     failed = [run for run in runs if climbed(run)]
     own = next((run for run in failed if run.candidate == candidate), None)
     if own is not None:
-        return f"trained for real as a pilot: after {len(own.losses)} steps its loss was above its start"
+        return f"{own.how}: after {own.steps_taken} steps its loss was above its start"
     slower = next((run for run in failed if _no_slower(candidate, run.candidate)), None)
     if slower is None:
         return None
     other = slower.candidate
     return (
         f"a pilot that was no faster (lr {other.lr:.3g}, batch {other.samples_per_step}) had a loss above its start "
-        f"after {len(slower.losses)} steps"
+        f"after {slower.steps_taken} steps"
     )
 
 

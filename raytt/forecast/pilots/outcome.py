@@ -8,12 +8,12 @@ from scipy.special import ndtri
 
 from raytt.forecast.forecast import Forecast, Status
 from raytt.forecast.interval import COVERAGE
-from raytt.forecast.pilots.pilot_run import LEAST_NOISE, PilotRun
+from raytt.forecast.pilots.pilot_run import PilotRun
 
 _Z = float(ndtri(0.5 + COVERAGE / 2.0))
 
 
-def met_forecast(steps: float, noise: float = LEAST_NOISE) -> Forecast:
+def met_forecast(run: PilotRun, steps: float, noise: float) -> Forecast:
     """Of a pilot that met the target after ``steps``, whose logarithm has the standard error ``noise``."""
     reach = math.exp(_Z * noise)
     return Forecast(
@@ -22,7 +22,7 @@ def met_forecast(steps: float, noise: float = LEAST_NOISE) -> Forecast:
         low=steps / reach,
         high=steps * reach,
         shortfall=0.0,
-        doubts=("trained for real as a pilot: its steps are those of that one run",),
+        doubts=(f"{run.how}: its steps are those of that one run",),
     )
 
 
@@ -34,14 +34,14 @@ def real_forecast(run: PilotRun, level: float) -> Forecast | None:
     """
     steps = run.steps_to(level)
     if math.isfinite(steps):
-        return met_forecast(steps, run.noise(max(steps, 1.0)))
+        return met_forecast(run, steps, run.noise(max(steps, 1.0)))
     if run.diverged:
-        return Forecast(status=Status.UNSTABLE, steps=None, doubts=("trained for real as a pilot: it diverged",))
+        return Forecast(status=Status.UNSTABLE, steps=None, doubts=(f"{run.how}: it diverged",))
     if run.finished:
         return Forecast(
             status=Status.NOT_REACHED,
             steps=None,
             shortfall=max(0.0, math.log(float(run.curve[-1]) / level)),
-            doubts=("trained for real as a pilot, to the end of its budget",),
+            doubts=(f"{run.how}, to the end of its budget",),
         )
     return None

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,9 @@ MOST_NOISE = 0.5
 class PilotRun:
     """What a pilot's training did."""
 
+    how: ClassVar[str] = "trained for real as a pilot"
+    """How it came about, in words."""
+
     candidate: Candidate
     """Its configuration."""
     budget: int
@@ -56,7 +60,20 @@ class PilotRun:
     @property
     def finished(self) -> bool:
         """Whether it took its whole budget."""
-        return len(self.losses) >= self.budget
+        return self.steps_taken >= self.budget
+
+    @property
+    def steps_taken(self) -> int:
+        """How many it took."""
+        return len(self.losses)
+
+    def gap(self, step: float) -> float:
+        """Steps around ``step`` that share an observed loss."""
+        return 1.0
+
+    def unseen(self, step: float) -> float:
+        """Standard error of ln t of a crossing at t = ``step`` because not every loss around it was seen."""
+        return 0.0
 
     def steps_to(self, level: float) -> float:
         """The step at which L is first at most ``level``; +inf if not within the steps taken."""
@@ -75,11 +92,11 @@ class PilotRun:
         # By how much the curve falls per unit of ln t, across the window.
         fall = float(self.curve[first] - self.curve[last]) / max(math.log((last + 1.0) / (first + 1.0)), 1e-9)
         scatter = float(np.std(self.losses[near] - self.curve[near]))
-        error = scatter * math.sqrt(float(weight @ weight)) / float(weight.sum())
+        error = scatter * math.sqrt(self.gap(step) * float(weight @ weight)) / float(weight.sum())
         # Weights that are normalised differ by rounding, and so does a curve that stands still.
         if not (math.isfinite(error) and fall > ROUNDING * abs(float(self.curve[first]))):
             return MOST_NOISE
-        return min(MOST_NOISE, math.hypot(LEAST_NOISE, error / fall))
+        return min(MOST_NOISE, math.hypot(LEAST_NOISE, error / fall, self.unseen(step)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +133,7 @@ def passings(run: PilotRun, initial_loss: float, depths: Sequence[float] | Float
     if run.target is not None:
         if run.met is None or run.met < EARLIEST:
             return []
-        return [Passing(depth=float(depths[-1]), steps=run.met, noise=MET_NOISE)]
+        return [Passing(depth=float(depths[-1]), steps=run.met, noise=math.hypot(MET_NOISE, run.unseen(run.met)))]
     found = []
     for depth in depths:
         steps = run.steps_to(initial_loss * math.exp(-depth))

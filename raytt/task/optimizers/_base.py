@@ -23,6 +23,23 @@ Rate = TypeVar("Rate", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightTensor:
+    """A trainable tensor of the network, for optimizers that treat tensors as wholes."""
+
+    shape: tuple[int, ...]
+    """Of the tensor."""
+    rms: float
+    """RMS(W), the root mean square of its weights."""
+    resolution: float
+    """Distance from 1 to the next number of its dtype."""
+
+    @property
+    def size(self) -> int:
+        """Number of its weights."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Optimizer(ABC):
     """An optimizer with its own hyperparameters, which are the fields of the subclass.
 
@@ -41,6 +58,8 @@ class Optimizer(ABC):
     """Whether a step stays the same when all gradients are multiplied by one number."""
     plain_decay: ClassVar[bool] = True
     """Whether weight decay moves weights by −λ w per `effective_rates`, not divided by a preconditioner."""
+    factored: ClassVar[bool] = False
+    """Whether of tensors with two dimensions or more means over each of the last two are kept, not `state_numbers`."""
 
     @abstractmethod
     def torch(self, parameters: ParamsT, lr: float) -> optim.Optimizer:
@@ -80,12 +99,15 @@ class Optimizer(ABC):
         """
         return self.effective_lr(rates)
 
-    def descent_scale(self, squared_mean: Tensor, variance: Tensor) -> Tensor | None:
+    def descent_scale(
+        self, squared_mean: Tensor, variance: Tensor, tensors: Sequence[WeightTensor] = ()
+    ) -> Tensor | None:
         """What each coordinate of the gradient is multiplied with; None where that is 1.
 
         Args:
             squared_mean: ḡ² of a minibatch's gradient, shape ``(D,)``.
             variance: s² of it at the candidate's batch size, shape ``(D,)``.
+            tensors: Those that the coordinates are of, one after the other; some optimizers do not need them.
         """
         return None
 
@@ -164,7 +186,7 @@ class Adaptive(Optimizer):
     def moment_correction(self, steps: int) -> float:
         """What v is divided by before the root is taken, after so many steps."""
 
-    def descent_scale(self, squared_mean: Tensor, variance: Tensor) -> Tensor:
+    def descent_scale(self, squared_mean: Tensor, variance: Tensor, tensors: Sequence[WeightTensor] = ()) -> Tensor:
         """1 / (√(ḡ² + s²) + ε): v is a moving average of g², and E g² = ḡ² + s²."""
         return 1.0 / ((squared_mean + variance).sqrt() + self.eps)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from raytt.task.checks import within
-from raytt.task.optimizers._base import Optimizer, Rate, check_betas, log_median, refuse_momentum
+from raytt.task.optimizers._base import Optimizer, Rate, WeightTensor, check_betas, log_median, refuse_momentum
 
 if TYPE_CHECKING:
     from torch import Tensor, optim
@@ -62,7 +62,7 @@ class Lion(Optimizer):
         first, second = self.betas
         return (1.0 - first) ** 2 + first**2 * (1.0 - second) / (1.0 + second)
 
-    def descent_scale(self, squared_mean: Tensor, variance: Tensor) -> Tensor:
+    def descent_scale(self, squared_mean: Tensor, variance: Tensor, tensors: Sequence[WeightTensor] = ()) -> Tensor:
         """E sign(c)/ḡ = erf(|ḡ|/(√2 s_c))/|ḡ| for normal gradients, with s_c² = `averaged_variance` · s².
 
         Where |ḡ| is small beside s_c that is √(2/π)/s_c; it is 0 where both are 0.

@@ -47,3 +47,9 @@ def test_budget_batch_and_clipping() -> None:
 def test_refuses_adam_with_coupled_weight_decay() -> None:
     with pytest.raises(raytt.InputError, match="'adam'"):
         training_arguments(raytt.Candidate(lr=0.1, optimizer="adam", weight_decay=0.1), steps=10)
+
+
+@pytest.mark.parametrize(("name", "why"), [("adafactor", "is not torch's"), ("lion", "no `optim` for 'lion'")])
+def test_refuses_optimizers_that_trainer_does_not_have(name: str, why: str) -> None:
+    with pytest.raises(raytt.InputError, match=why):
+        training_arguments(raytt.Candidate(lr=0.1, optimizer=name), steps=10)

@@ -14,6 +14,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, Trainer
 
 import raytt
 from raytt.rates.reference import train_as_given
+from raytt.task.step_loss import StepLoss
 
 from .tiny import (
     BATCH,
@@ -26,7 +27,9 @@ from .tiny import (
     final_weights,
     moved,
     network,
+    padded,
     quiet,
+    ragged,
     sentences,
 )
 
@@ -185,7 +188,7 @@ def test_arguments_mean_the_candidate(candidate: dict[str, Any], tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"optim": "adafactor"}, "'adafactor'"),
+        ({"optim": "adafactor"}, "in proportion to the weights, unlike those of torch.optim.Adafactor"),
         ({"neftune_noise_alpha": 5.0}, "NEFTune"),
         ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "'reduce_lr_on_plateau'"),
     ],
@@ -235,19 +238,72 @@ def test_parameters_that_trainer_does_not_decay_are_a_group_for_candidates_that_
     assert (group.lr_scale, group.weight_decay) == (1.0, 0.0)
 
 
-def test_gradient_accumulation(tmp_path: Path) -> None:
-    """The same weights where minibatches have equally many tokens that count; otherwise a note says what differs."""
-    rows = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in sentences()]
-    args = arguments(tmp_path, gradient_accumulation_steps=2, max_steps=STEPS // 2)
-    trainer = OrderedTrainer(model=network(), args=args, train_dataset=rows)
+class TellsOwnLoss(OwnLoss):
+    """Says that its loss is the minibatch's own, so that the step's is the mean of them."""
+
+    loss_is_scaled_for_ga = False
+
+
+class TakesNoCount(OrderedTrainer):
+    """As with a network that does not take num_items_in_batch."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.model_accepts_loss_kwargs = False
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "more"),
+    [
+        (OrderedTrainer, {}, {}),
+        (OrderedTrainer, {"optim": "sgd", "learning_rate": 0.3, "max_grad_norm": 0.1}, {}),
+        (OrderedTrainer, {"bf16": True}, {}),
+        (OrderedTrainer, {"label_smoothing_factor": 0.1}, {}),
+        (OrderedTrainer, {}, {"compute_loss_func": own_loss_function}),
+        (TakesNoCount, {"optim": "sgd", "learning_rate": 0.3}, {}),
+        (OwnLoss, {"optim": "sgd", "learning_rate": 0.1}, {}),
+        (TellsOwnLoss, {"optim": "sgd", "learning_rate": 0.3}, {}),
+    ],
+)
+def test_weights_after_50_accumulated_steps_are_those_of_trainer(
+    kind: type[Trainer], changes: dict[str, Any], more: dict[str, Any], tmp_path: Path
+) -> None:
+    """Numbers of tokens that count differ tenfold between minibatches; how they weigh differs between Trainers."""
+    args = arguments(tmp_path, gradient_accumulation_steps=4, **changes)
+    trainer = kind(model=network(), args=args, train_dataset=ragged(), data_collator=padded, **more)
     adapted = raytt.from_transformers(trainer)
-    assert (adapted.candidate.batch_size, adapted.candidate.accumulation_steps) == (BATCH, 2)
-    assert any("mean over all tokens of a step" in note for note in adapted.notes)
-    ours = final_weights(adapted, steps=STEPS // 2)
+    assert (adapted.candidate.batch_size, adapted.candidate.accumulation_steps) == (BATCH, 4)
+    assert adapted.arguments(adapted.candidate)["gradient_accumulation_steps"] == 4
+    ours = final_weights(adapted)
     trainer.train()
     assert distance(ours, trainer.model.state_dict()) < 1e-5
     assert moved(adapted, trainer.model) > 1e-3
-    assert adapted.arguments(adapted.candidate)["gradient_accumulation_steps"] == 2
+
+
+def test_a_loss_of_ones_own_under_accumulation_is_warned_of(tmp_path: Path) -> None:
+    def notes(kind: type[Trainer], **changes: Any) -> str:
+        args = arguments(tmp_path, **changes)
+        return " ".join(raytt.from_transformers(kind(model=network(), args=args, train_dataset=ragged())).notes)
+
+    assert "loss_is_scaled_for_ga = False" in notes(OwnLoss, gradient_accumulation_steps=4)
+    for kind, times in ((OwnLoss, 1), (TellsOwnLoss, 4), (OrderedTrainer, 4)):
+        assert "loss_is_scaled_for_ga" not in notes(kind, gradient_accumulation_steps=times)
+
+
+def test_the_loss_of_a_step_is_the_mean_over_all_its_tokens(tmp_path: Path) -> None:
+    args = arguments(tmp_path, gradient_accumulation_steps=4)
+    trainer = OrderedTrainer(model=network(), args=args, train_dataset=ragged(), data_collator=padded)
+    loss, module = raytt.from_transformers(trainer).task.batch_loss, network()
+    assert isinstance(loss, StepLoss)
+    batches = [padded(ragged()[first : first + BATCH]) for first in range(0, SAMPLES, BATCH)]
+    parts = [float(part.detach()) for part in loss.parts(module, batches)]
+    total, tokens = 0.0, 0
+    for row in ragged():
+        logits = module(input_ids=row["input_ids"][None]).logits[0, :-1]
+        total += float(nn.functional.cross_entropy(logits, row["labels"][1:], reduction="sum").detach())
+        tokens += int((row["labels"][1:] != -100).sum())
+    assert sum(parts) == pytest.approx(total / tokens, rel=1e-5)
+    assert max(parts) > 4 * min(parts)
 
 
 def test_loss_is_the_mean_over_tokens_of_the_minibatch(tmp_path: Path) -> None:

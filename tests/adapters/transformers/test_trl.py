@@ -39,12 +39,19 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
 
 
-@pytest.mark.parametrize("lora", [False, True])
-def test_weights_after_50_steps_are_those_of_sft_trainer(lora: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lora", "times"), [(False, 1), (True, 1), (False, 4)])
+def test_weights_after_50_steps_are_those_of_sft_trainer(lora: bool, times: int, tmp_path: Path) -> None:
     disable_progress_bars()
     trainer = OrderedSftTrainer(
         model=network(vocab_size=16, pad_token_id=0),
-        args=SFTConfig(output_dir=str(tmp_path), bf16=False, max_steps=STEPS, learning_rate=1e-2, **quiet()),
+        args=SFTConfig(
+            output_dir=str(tmp_path),
+            bf16=False,
+            max_steps=STEPS,
+            learning_rate=1e-2,
+            gradient_accumulation_steps=times,
+            **quiet(),
+        ),
         train_dataset=Dataset.from_dict({"text": LINES * (SAMPLES // len(LINES))}),
         processing_class=_tokenizer(),
         peft_config=LoraConfig(r=2, target_modules=["q_proj", "v_proj"]) if lora else None,
@@ -62,14 +69,22 @@ def test_weights_after_50_steps_are_those_of_sft_trainer(lora: bool, tmp_path: P
     }
 
 
-def test_weights_after_50_steps_are_those_of_dpo_trainer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_weights_after_50_steps_are_those_of_dpo_trainer(times: int, tmp_path: Path) -> None:
     """Preferences against a reference network, which travels with the loss."""
     disable_progress_bars()
     chosen = LINES * (SAMPLES // len(LINES))
     trainer = OrderedDpoTrainer(
         model=network(vocab_size=16, pad_token_id=0),
         ref_model=network(vocab_size=16, pad_token_id=0),
-        args=DPOConfig(output_dir=str(tmp_path), bf16=False, max_steps=STEPS, learning_rate=1e-2, **quiet()),
+        args=DPOConfig(
+            output_dir=str(tmp_path),
+            bf16=False,
+            max_steps=STEPS,
+            learning_rate=1e-2,
+            gradient_accumulation_steps=times,
+            **quiet(),
+        ),
         train_dataset=Dataset.from_dict(
             {"prompt": ["the cat"] * SAMPLES, "chosen": chosen, "rejected": list(reversed(chosen))}
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ class Ordered:
     """Trainer's samples in the order in which raytt's steps take them."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> list[int]:
-        return [int(row) for row in minibatches(SAMPLES, BATCH, STEPS, SEED).ravel()]
+        passes = STEPS * self.args.gradient_accumulation_steps  # type: ignore[attr-defined]
+        return [int(row) for row in minibatches(SAMPLES, BATCH, passes, SEED).ravel()]
 
 
 class OrderedTrainer(Ordered, Trainer):
@@ -57,6 +58,28 @@ def sentences() -> list[dict[str, Tensor]]:
         labels[: number % 5] = -100
         found.append({"input_ids": tokens, "labels": labels})
     return found
+
+
+def ragged() -> list[dict[str, Tensor]]:
+    """Random tokens, 2 to 32 of them, of which all or only the last half count."""
+    generator = torch.Generator().manual_seed(2)
+    found = []
+    for number in range(SAMPLES):
+        tokens = torch.randint(1, 50, (2 + 28 * (number < 5) + number % 3,), generator=generator)
+        labels = tokens.clone()
+        labels[: 1 + len(tokens) // 2 * (number % 2)] = -100
+        found.append({"input_ids": tokens, "labels": labels})
+    return found
+
+
+def padded(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """A minibatch of sentences of different lengths; padding is 0 and does not count."""
+
+    def pad(name: str, value: int) -> Tensor:
+        return nn.utils.rnn.pad_sequence([row[name] for row in rows], batch_first=True, padding_value=value)
+
+    ids = pad("input_ids", 0)
+    return {"input_ids": ids, "attention_mask": (ids != 0).long(), "labels": pad("labels", -100)}
 
 
 def arguments(folder: Path, **changes: Any) -> TrainingArguments:

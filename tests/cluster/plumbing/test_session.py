@@ -84,6 +84,8 @@ with connect(num_cpus=2) as session:
     # A batch system's long TMPDIR leaves no room for the names of Unix sockets.
     assert ray._private.worker._global_node.get_temp_dir_path() == "/tmp/ray"
     assert session.whole_machine() == WorkerResources(cpus=2), session.whole_machine()
+    # As a training loop of the user's own would run.
+    assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)
 assert not ray.is_initialized()
 """
 

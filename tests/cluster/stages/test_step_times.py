@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from raytt.cluster.plumbing.progress import Phase
 from raytt.cluster.plumbing.session import WorkerResources
 from raytt.cluster.stages import step_times as timing
 from raytt.cluster.stages.step_times import measure_step_times
+from raytt.pricing.step_key import StepKey, arguments_of, size_of
 from raytt.pricing.step_time import StepTime
 from raytt.store.run import Run
 from raytt.task.task import Task
@@ -28,6 +30,13 @@ def test_a_straight_line_between_what_was_measured() -> None:
     assert between.seconds == pytest.approx(0.01 + 0.002 * 24, rel=1e-12)
     assert (between.low, between.high) == pytest.approx((between.seconds / 2, between.seconds * 2))
     assert between.source == "straight line through the times at batch sizes 8, 16, 32, 64 (timed)"
+
+
+def test_between_few_timed_steps_there_are_few() -> None:
+    counts = {8: 10, 16: 1, 64: 10}
+    measured = {size: replace(_step_time(size, 0.01 * size), count=count) for size, count in counts.items()}
+    assert timing._between(24, measured).count == 1
+    assert timing._between(24, {size: _step_time(size, 0.01) for size in counts}).count is None
 
 
 def test_noise_never_makes_a_step_free() -> None:
@@ -46,14 +55,15 @@ class _FakeTimer:
     """Stands in for the Ray task: notes what is timed."""
 
     def __init__(self) -> None:
-        self.sizes: list[int] = []
+        self.sizes: list[StepKey] = []
 
     def options(self, **_: object) -> _FakeTimer:
         return self
 
-    def remote(self, task: object, size: int, resources: WorkerResources) -> object:
-        self.sizes.append(size)
-        return ray.put(_step_time(size, 0.001 * size))
+    def remote(self, task: object, key: StepKey, resources: WorkerResources) -> object:
+        self.sizes.append(key)
+        slower = sum(value for _, value in arguments_of(key))
+        return ray.put(_step_time(size_of(key), 0.001 * size_of(key) * (1 + slower)))
 
 
 def test_few_sizes_are_measured_and_none_twice(
@@ -62,7 +72,7 @@ def test_few_sizes_are_measured_and_none_twice(
     timer = _FakeTimer()
     monkeypatch.setattr(timing, "_TIME", timer)
 
-    def measure(sizes: list[int], resources: WorkerResources | None = None) -> dict[int, StepTime]:
+    def measure(sizes: list[StepKey], resources: WorkerResources | None = None) -> dict[StepKey, StepTime]:
         return measure_step_times(
             None, sizes, resources=resources or WorkerResources(), run=_run(tmp_path), phase=Phase("time", "", None)
         )
@@ -79,6 +89,32 @@ def test_few_sizes_are_measured_and_none_twice(
     assert "straight line" in many[12].source
     measure([8], WorkerResources(cpus=2))
     assert timer.sizes[-1] == 8
+
+
+def test_networks_that_differ_have_times_of_their_own(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sizes of each are timed, the others lie on the line of the same network."""
+    timer = _FakeTimer()
+    monkeypatch.setattr(timing, "_TIME", timer)
+    small, large = (("rank", 1),), (("rank", 9),)
+    keys: list[StepKey] = [(size, network) for network in (large, small) for size in (8, 16, 32, 64)] + [16]
+
+    def measure() -> dict[StepKey, StepTime]:
+        return measure_step_times(
+            None, keys, resources=WorkerResources(), run=_run(tmp_path), phase=Phase("time", "", None)
+        )
+
+    times = measure()
+    assert set(timer.sizes) == {(8, small), (64, small), (8, large), (64, large), 16}
+    assert len(timer.sizes) == 5
+    assert set(times) == set(keys)
+    for size in (8, 16, 32, 64):
+        assert times[size, small].seconds == pytest.approx(0.002 * size, rel=1e-9)
+        assert times[size, large].seconds == pytest.approx(0.010 * size, rel=1e-9)
+    assert times[16].seconds == pytest.approx(0.016, rel=1e-9)
+    assert measure() == times
+    assert len(timer.sizes) == 5
 
 
 def test_real_steps_are_timed_on_a_worker(ray_session: None, tmp_path: Path) -> None:

@@ -92,8 +92,13 @@ def named() -> Iterator[Example]:
         yield from EXAMPLES[name]
 
 
-every_loss = pytest.mark.parametrize(("loss", "targets"), [(e[0], e[1]()) for e in (*named(), *UNNAMED)], ids=repr)
-named_loss = pytest.mark.parametrize(("loss", "targets"), [(e[0], e[1]()) for e in named()], ids=repr)
+def label(value: Loss | Tensor) -> str:
+    """The same in every process, as parallel test runs need it."""
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+
+
+every_loss = pytest.mark.parametrize(("loss", "targets"), [(e[0], e[1]()) for e in (*named(), *UNNAMED)], ids=label)
+named_loss = pytest.mark.parametrize(("loss", "targets"), [(e[0], e[1]()) for e in named()], ids=label)
 
 
 def outputs_of(*lead: int) -> Tensor:

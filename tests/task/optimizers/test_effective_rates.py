@@ -35,3 +35,22 @@ def test_they_are_the_displacements_of_torch(candidate: Candidate) -> None:
         optimizer.step()
         moved.append(before - float(weight.detach()))
     np.testing.assert_allclose(moved, effective, rtol=1e-6)
+
+
+def test_those_of_adafactor_are_its_displacements_in_units_of_the_weights() -> None:
+    """Beyond the cap 1/√t, and with weights below the least size."""
+    for start, least in ((4.0, 1e-3), (1e-5, 0.1)):
+        candidate = Candidate(optimizer="adafactor", lr=0.8, schedule="linear", eps=(None, least))
+        weight = torch.nn.Parameter(torch.full((50,), start, dtype=torch.float64))
+        optimizer = candidate.optimizer.torch([weight], candidate.lr)
+        moved = []
+        for rate in candidate.learning_rates(12):
+            optimizer.param_groups[0]["lr"] = float(rate)
+            with torch.no_grad():
+                weight.fill_(start)
+            weight.grad = torch.ones_like(weight)
+            optimizer.step()
+            moved.append((start - float(weight.detach()[0])) / max(start, least))
+        np.testing.assert_allclose(moved, candidate.effective_rates(12), rtol=1e-6)
+        capped = candidate.effective_rates(12) < candidate.learning_rates(12)
+        assert 0 < capped.sum() < 12
