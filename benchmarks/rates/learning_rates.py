@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.report import table
+from raytt.rates.slowing import Slowing
 from raytt.rates.smoothing import as_smoothed, first_crossings, smoothed
 from raytt.rates.walk import walk
 
@@ -41,7 +42,7 @@ def errors(name: str, optimizer: str, kept: Path, slowing: float) -> tuple[Float
     real = np.stack([first_crossings(np.arange(len(x), dtype=np.float64), smoothed(x), levels) for _, x in recorded])
     candidates = [c for c, _ in recorded]
     budgets = _lengths(candidates)
-    way = walk(family.reference.path(), family.table()[0], candidates, budgets, slowing=slowing)
+    way = walk(family.reference.path(), family.table()[0], candidates, budgets, slowing=Slowing(usual=slowing))
     predicted = crossings(as_smoothed(way.losses), levels)
     shares = np.ones_like(predicted)
     for row, (candidate, budget) in enumerate(zip(candidates, budgets, strict=True)):

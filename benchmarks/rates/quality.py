@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from scipy.special import ndtri
 from benchmarks.report import table, write
 from raytt.forecast.family_rates import FamilyRates
 from raytt.forecast.interval import COVERAGE
-from raytt.forecast.predicted_curves import MODEL_SPREAD, VALIDATION_EXTRA
+from raytt.forecast.predicted_curves import MODEL_SPREAD, VALIDATION_EXTRA, predicted_curves
+from raytt.forecast.second_run import SecondRun
 from raytt.forecast.training_reference import TrainingReference
+from raytt.forecast.training_trust import untrusted_anywhere
 from raytt.rates.descent_rates import descent_rate
 from raytt.rates.evaluation import EvaluationPlan
 from raytt.rates.gradients import MinibatchGradients
@@ -35,6 +37,7 @@ from raytt.rates.signal import Signal
 from raytt.rates.smoothing import as_smoothed, first_crossings, smoothed
 from raytt.rates.walk import Walk
 from raytt.task.candidate import Candidate
+from raytt.workflows.lower_references import LITTLE, LOWER, MORE_STEPS
 
 from .record import SEED as REAL_SEED
 from .record import load_curve
@@ -42,6 +45,7 @@ from .tasks import TASKS, ModeTask
 
 Floats = NDArray[np.float64]
 KEPT = Path("runs/rates/quality")
+KEPT_LOWER = Path("runs/rates/lower")
 STOP_RATIO = 0.22
 NUM_POINTS = 4
 MINIBATCHES = 16
@@ -64,6 +68,8 @@ class Measured:
     log: TrainingLog
     own: list[list[Signal]]
     lag: LagTable | None
+    second: SecondRun | None = None
+    """A run at another learning rate."""
 
     def family(self) -> FamilyRates:
         """As forecasts take it."""
@@ -82,9 +88,15 @@ class Measured:
             reference=reference,
             batch_sizes=BATCH_SIZES,
             batch_norms=self.lag is not None,
+            second=self.second,
             own=self.own,
             base=[row[column] for row in self.own],
         )
+
+    def as_second(self) -> SecondRun:
+        """As what is not followed."""
+        family = self.family()
+        return SecondRun(reference=family.reference, gained=family.gained())
 
     def quality(self, *, lag: bool = True) -> QualityPath:
         """Along the reference run."""
@@ -139,6 +151,27 @@ def measured(
     return found
 
 
+def followed(name: str, mode_task: ModeTask, optimizer: str) -> Measured:
+    """What a ranking follows: the usual run, or one at a lower learning rate where that one overshot."""
+    first = measured(name, mode_task, optimizer)
+    if first.family().gained() >= LITTLE:
+        return first
+    low = lower(name, mode_task, optimizer)
+    if low.family().gained() <= first.family().gained():
+        return replace(first, second=low.as_second())
+    return replace(low, second=first.as_second())
+
+
+def lower(name: str, mode_task: ModeTask, optimizer: str) -> Measured:
+    """What is measured along a run at a lower learning rate."""
+    base = mode_task.references[optimizer]
+    assert base.max_steps is not None
+    steps = round(MORE_STEPS * base.max_steps)
+    own = replace(base, lr=LOWER * base.lr, max_steps=steps)
+    references = {**mode_task.references, optimizer: own}
+    return measured(name, replace(mode_task, references=references), optimizer, KEPT_LOWER)
+
+
 def real_crossings(name: str, candidate: Candidate, levels: list[float]) -> Floats | None:
     """Steps at which the recorded validation loss meets the levels, linear between records."""
     curve = load_curve(name, candidate, REAL_SEED)
@@ -181,6 +214,10 @@ def training_rows(name: str, mode_task: ModeTask, optimizer: str, found: Measure
         predicted = crossings(as_smoothed(way.losses), levels)
         spread = None if plain else _spreads(family, [c for c, _ in recorded])
         rows.append(_row(name, optimizer, method, predicted, real, spread))
+        if spread is not None:
+            rows.append(
+                _trusted_row(name, optimizer, method, family, [c for c, _ in recorded], predicted, real, spread)
+            )
         if verbose:
             _show(method, [c for c, _ in recorded], predicted, real)
     again = [load_curve(name, c, AGAIN_SEED) for c, _ in recorded]
@@ -192,9 +229,8 @@ def training_rows(name: str, mode_task: ModeTask, optimizer: str, found: Measure
     return rows
 
 
-def study(name: str, mode_task: ModeTask, optimizer: str, verbose: bool) -> list[list[Any]]:
-    """Rows of the table."""
-    found = measured(name, mode_task, optimizer)
+def study(name: str, mode_task: ModeTask, optimizer: str, found: Measured, verbose: bool) -> list[list[Any]]:
+    """Rows of the table of validation losses."""
     first = found.log.evaluated[0][1].val_loss
     assert first is not None
     levels = [ratio * first for ratio in RATIOS]
@@ -218,9 +254,33 @@ def study(name: str, mode_task: ModeTask, optimizer: str, verbose: bool) -> list
         own = method == "training loss and lag"
         spread = np.hypot(_spreads(found.family(), candidates), VALIDATION_EXTRA) if own else None
         rows.append(_row(name, optimizer, method, predicted, real, spread))
+        if spread is not None:
+            rows.append(_trusted_row(name, optimizer, method, found.family(), candidates, predicted, real, spread))
         if verbose:
             _show(method, candidates, predicted, real)
     return rows
+
+
+def _trusted_row(
+    name: str,
+    optimizer: str,
+    method: str,
+    family: FamilyRates,
+    candidates: list[Candidate],
+    predicted: Floats,
+    real: Floats,
+    spread: Floats,
+) -> list[Any]:
+    """The row of those that are not called untrusted whatever the target."""
+    kept = trusted(family, candidates)
+    method = f"{method}, {kept.sum()} of {len(candidates)} runs trusted"
+    return _row(name, optimizer, method, predicted[kept], real[kept], spread[kept])
+
+
+def trusted(family: FamilyRates, candidates: list[Candidate]) -> NDArray[np.bool_]:
+    """Which are not called untrusted whatever the target."""
+    curves = predicted_curves(family, candidates, _lengths(candidates))
+    return np.array([not untrusted_anywhere(c, family=family, predicted=curves[c]) for c in candidates])
 
 
 def _spreads(family: FamilyRates, candidates: list[Candidate]) -> Floats:
@@ -266,7 +326,10 @@ not reached in the record, whose runs end at a fifth of the initial training los
 
 """
 FACTS = """*gained*: how far the reference's loss fell over what its rates promise to first order; below 0.15 forecasts
-are untrusted. *noise counted*: the share of the excess loss ¼ η n that is taken into account.
+are untrusted. *by the other run*: where a run gained less than 0.3, there is another at 0.3 times its
+learning rate, and the one that gained more is followed.
+*powers of slowing*: p of (η/η_ref)^−p on each stretch of the path, from both. *noise counted*: the share of the excess
+loss ¼ η n that is taken into account.
 
 """
 TRAINING = """Steps to 0.8, 0.65, 0.5, 0.35 and 0.25 of the initial training loss (smoothed loss of minibatches).
@@ -300,16 +363,18 @@ def main() -> None:
         mode_task = TASKS[name]()
         for optimizer in arguments.optimizers.split(","):
             if optimizer in mode_task.references:
-                found = measured(name, mode_task, optimizer)
+                found = followed(name, mode_task, optimizer)
                 family = found.family()
-                facts.append([name, optimizer, f"{family.gained():.2f}", f"{family.noise_share():.2f}"])
+                first = "–" if found.second is None else f"{found.second.gained:.2f}"
+                powers = "–" if found.second is None else " ".join(f"{p:.2f}" for p in family.slowing.powers)
+                facts.append([name, optimizer, f"{family.gained():.2f}", first, powers, f"{family.noise_share():.2f}"])
                 training += training_rows(name, mode_task, optimizer, found, arguments.verbose)
-                validation += study(name, mode_task, optimizer, arguments.verbose)
+                validation += study(name, mode_task, optimizer, found, arguments.verbose)
     header = ["task", "optimizer", "predicted by", "run × ratio", "median", "90th", "bias", "held", "missed", "false"]
     body = (
         INTRODUCTION
         + FACTS
-        + table(["task", "optimizer", "gained", "noise counted"], facts)
+        + table(["task", "optimizer", "gained", "by the other run", "powers of slowing", "noise counted"], facts)
         + "\n\n"
         + TRAINING
         + table(header, training)

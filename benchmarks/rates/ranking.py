@@ -20,8 +20,9 @@ from scipy.stats import spearmanr
 from benchmarks.report import table, write
 from raytt.rates.smoothing import as_smoothed, first_crossing, smoothed
 from raytt.training.datasets import open_dataset
+from raytt.workflows.anytime_rates import FEWEST
 
-from .quality import BATCH_SIZES, MINIBATCHES, Measured, crossings, measured
+from .quality import BATCH_SIZES, MINIBATCHES, Measured, crossings, followed, trusted
 from .record import SEED, load_curve
 from .tasks import TASKS, ModeTask
 
@@ -50,10 +51,14 @@ def rows_of(name: str, mode_task: ModeTask, optimizer: str, found: Measured, tar
     predicted = crossings(as_smoothed(walked.losses), [level])[:, 0] * sizes
     missed = whole.max() * np.maximum(as_smoothed(walked.losses)[:, -1] / level, 1.0)
     own = MINIBATCHES * len(family.own) * sum(BATCH_SIZES) + len(found.log.losses) * found.log.candidate.batch_size
-    trusted = family.gained() >= 0.15
-    ranked: list[tuple[str, Floats, float]] = [
-        ("raytt" if trusted else "raytt (untrusted)", np.where(np.isfinite(predicted), predicted, missed), own)
-    ]
+    if found.second is not None:
+        base = found.second.reference.candidate.batch_size
+        own += base * (len(found.second.reference.losses) + FEWEST * len(found.second.reference.point_steps))
+    scores = np.where(np.isfinite(predicted), predicted, missed)
+    kept = trusted(family, candidates)
+    ranked: list[tuple[str, Floats, float]] = [("raytt" if kept.any() else "raytt (untrusted)", scores, own)]
+    if kept.any() and not kept.all():
+        ranked.append(("raytt, trusted first", np.where(kept, scores, scores + scores.max()), own))
     samples = len(open_dataset(mode_task.task.data, mode_task.task))  # type: ignore[arg-type]
     for epochs in EPOCHS:
         at = [min(round(epochs * samples / b), len(x) - 1) for b, x in zip(sizes, curves, strict=True)]
@@ -79,8 +84,10 @@ def _scores(scores: Floats, real: Floats, whole: Floats) -> list[str]:
 
 
 def _mean(rows: list[list[Any]], where: str, way: str) -> list[Any]:
-    """Over all rankings by one way."""
+    """Over all rankings by one way; *trusted first* only where some are untrusted and some are not."""
     own = [row for row in rows if row[3].partition(" (")[0] == way and row[4] != "–"]
+    if not own:
+        return [where, way, 0, *["–"] * 4]
     spearman = float(np.mean([float(row[4]) for row in own]))
     best, never = (sum(row[5] == text for row in own) for text in ("0%", "∞"))
     cost = float(np.median([float(row[7].rstrip("%")) for row in own]))
@@ -99,13 +106,13 @@ def main() -> None:
     for name in arguments.tasks.split(","):
         mode_task = TASKS[name]()
         for optimizer in mode_task.references:
-            found = measured(name, mode_task, optimizer)
+            found = followed(name, mode_task, optimizer)
             for target in TARGETS:
                 rows += rows_of(name, mode_task, optimizer, found, target)
     header = ["task", "optimizer", "target", "ranked by", "Spearman", "regret of the first", "of the best", "cost"]
-    trusted = {tuple(row[:3]) for row in rows if row[3] == "raytt"}
-    parts = {"trusted": [row for row in rows if tuple(row[:3]) in trusted]}
-    parts["untrusted"] = [row for row in rows if tuple(row[:3]) not in trusted]
+    known = {tuple(row[:3]) for row in rows if row[3] == "raytt"}
+    parts = {"trusted": [row for row in rows if tuple(row[:3]) in known]}
+    parts["untrusted"] = [row for row in rows if tuple(row[:3]) not in known]
     ways = list(dict.fromkeys(row[3].partition(" (")[0] for row in rows))
     ranked = {where: part for where, part in parts.items() if any(row[4] != "–" for row in part)}
     means = [_mean(part, where, way) for where, part in ranked.items() for way in ways]

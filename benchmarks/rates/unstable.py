@@ -3,12 +3,15 @@
 Search spaces that reach far above what trains are ranked with pilots, as `raytt.rank` does by default, and every
 candidate that is called unstable, and as many others as there are, is then really trained with another seed to the end
 of its budget. A run fails if it diverges or ends with a smoothed loss above its first.
+
+``--climbs``: what a loss above its start after some steps says of the end, of configurations from `HIGH` upwards.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,9 @@ NUMBER, STEPS = 40, 150
 """Candidates of a ranking, and the budget of each."""
 RANGES = {"sgd": (0.02, 50.0), "adamw": (3e-4, 3.0)}
 """Learning rates, from what trains to what cannot."""
+HIGH = {"sgd": 0.3, "adamw": 0.01}
+"""Learning rates from which on runs are looked at by ``--climbs``."""
+LOOKS = (10, 20, 50, 100, 149)
 SEED = 1
 
 
@@ -47,10 +53,12 @@ def candidates(optimizer: str) -> list[dict[str, Any]]:
     ]
 
 
-def fails(task: raytt.Task, candidate: Candidate) -> bool:
-    """Whether a real run diverges or ends above its start."""
+def fails(task: raytt.Task, candidate: Candidate, doubts: Sequence[str]) -> bool:
+    """Whether a real run diverges or ends above its start; prints what it did and what was said of it."""
     log = train_as_given(task, candidate, seed=SEED, steps=STEPS)
     curve = smoothed(log.losses)
+    end = "diverged" if log.diverged else f"{curve[-1] / curve[0]:.2f} of its first loss"
+    print("   ", candidate.config(), end, "|", "; ".join(doubts), flush=True)
     return log.diverged or bool(curve[-1] > curve[0])
 
 
@@ -64,23 +72,55 @@ def row(name: str, optimizer: str, pilots: int | None) -> list[Any]:
         num_candidates=NUMBER,
         estimator=EstimatorSettings(pilots=pilots),
     )
-    called = [entry.candidate for entry in ranking.entries if entry.forecast.status is Status.UNSTABLE]
-    trusted = [entry.candidate for entry in ranking.entries if entry.forecast.status is Status.REACHED]
-    really = sum(fails(task, candidate) for candidate in called)
-    wrong = sum(fails(task, candidate) for candidate in trusted)
+    called = [entry for entry in ranking.entries if entry.forecast.status is Status.UNSTABLE]
+    trusted = [entry for entry in ranking.entries if entry.forecast.status is Status.REACHED]
+    print(name, optimizer, "called unstable", flush=True)
+    really = sum(fails(task, entry.candidate, entry.forecast.doubts) for entry in called)
+    print(name, optimizer, "called reached", flush=True)
+    wrong = sum(fails(task, entry.candidate, entry.forecast.doubts) for entry in trusted)
     share = f"{really / len(called):.0%}" if called else "–"
     return [name, optimizer, len(called), really, share, len(trusted), wrong]
+
+
+def climbs(names: Sequence[str]) -> str:
+    """The table of `LOOKS`."""
+    rows: list[list[Any]] = []
+    for optimizer, lowest in HIGH.items():
+        runs = []
+        for name in names:
+            task = TASKS[name]().task
+            known = [Candidate.from_config(config) for config in candidates(optimizer)]
+            runs += [
+                train_as_given(task, c, seed=SEED, steps=STEPS, most_rise=math.inf) for c in known if c.lr >= lowest
+            ]
+        finite = [log.losses for log in runs if len(log.losses) == STEPS and np.isfinite(log.losses).all()]
+        ends = [bool(smoothed(losses)[-1] > smoothed(losses)[0]) for losses in finite]
+        for look in LOOKS:
+            above = [bool(smoothed(x[:look])[-1] > smoothed(x[:look])[0]) for x in finite]
+            both = sum(a and e for a, e in zip(above, ends, strict=True))
+            rows.append([optimizer, len(runs), len(runs) - len(finite), look, sum(above), both])
+    header = ["optimizer", "runs", "became infinite", "after steps", "above their start", f"so after {STEPS}, too"]
+    return table(header, rows)
 
 
 def main() -> None:
     """Rank, train, count."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", default="layer_norm,small")
+    parser.add_argument("--optimizers", default=",".join(RANGES))
     parser.add_argument("--pilots", type=int, default=6)
+    parser.add_argument("--climbs", action="store_true", help="print the other table")
     parser.add_argument("--write", action="store_true", help="write the dated report")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [row(n, optimizer, arguments.pilots) for n in arguments.tasks.split(",") for optimizer in RANGES]
+    if arguments.climbs:
+        print(climbs(arguments.tasks.split(",")))
+        return
+    rows = [
+        row(n, optimizer, arguments.pilots)
+        for n in arguments.tasks.split(",")
+        for optimizer in arguments.optimizers.split(",")
+    ]
     header = ["task", "optimizer", "called unstable", "really fail", "share", "called reached", "of these fail"]
     body = (
         f"{NUMBER} configurations a row, {STEPS} steps each, {arguments.pilots} pilots; learning rates "

@@ -8,16 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raytt.forecast.second_run import SecondRun
 from raytt.forecast.training_reference import TrainingReference
 from raytt.rates.batch_factor import ADAPTIVE, PLAIN, batch_factors
 from raytt.rates.batch_level import log_levels
 from raytt.rates.lag import LagTable
 from raytt.rates.rate_table import Batch, RateTable, batch_of, samples_of
 from raytt.rates.signal import Signal
+from raytt.rates.slowing import Slowing
+from raytt.rates.slowing_measurement import measured_slowing
 from raytt.rates.walk import Walk, walk
 from raytt.task.candidate import Candidate
 from raytt.task.optimizers import Adafactor, Adaptive, Lion, Optimizer
@@ -71,6 +75,8 @@ class FamilyRates:
     """How running statistics of batch norms lag behind; None where there are none or nothing is evaluated."""
     batch_norms: bool = False
     """Whether there are batch norms that use the statistics of each minibatch."""
+    second: SecondRun | None = None
+    """A run at another learning rate; None: there is none."""
     measured: bool = True
     """False where no rates were measured: all are then the same, and pilots alone tell more."""
 
@@ -109,6 +115,7 @@ class FamilyRates:
             levels=self._levels(),
             norms=np.array([[signal.norms for signal in row] for row in signals]) if signals[0][0].norms else None,
             pulls=np.array([[signal.pull for signal in row] for row in signals]),
+            squares=np.array([[_square(signal) for signal in row] for row in signals]),
         )
         return table, found.errors.mean(axis=0)
 
@@ -145,13 +152,17 @@ class FamilyRates:
         """The fall of the reference's loss between its saved states over ∫ v dτ, what its rates promise to first order;
         +inf where they promise nothing.
 
-        It is 1 for small learning rates, and less where steps overshoot in directions of high curvature.
+        It is 1 for small learning rates, and less where steps overshoot in directions of high curvature. Between saved
+        states v is linear in the loss, which is known at every step: in τ it falls too fast for straight lines.
         """
         path, at = self.reference.path(), [self.reference.times[step] for step in self.reference.point_steps]
         rates = np.array([max(signal.rate, 0.0) for signal in self.base])
-        promised = float(np.trapezoid(rates, at))
-        losses = np.interp([at[0], at[-1]], path.times, path.losses)
-        return float(losses[0] - losses[1]) / promised if promised > 0.0 else math.inf
+        losses = np.interp(at, path.times, path.losses)
+        order = np.argsort(losses)
+        times = np.unique(np.concatenate([path.times[path.times <= at[-1]], at]))
+        lowest = np.interp(times, path.times, np.minimum.accumulate(path.losses))
+        promised = float(np.trapezoid(np.interp(lowest, losses[order], rates[order]), times))
+        return float(losses[0] - losses[-1]) / promised if promised > 0.0 else math.inf
 
     def walk(
         self,
@@ -165,8 +176,27 @@ class FamilyRates:
         table, _ = self.table()
         if plain:
             table = replace(table, rates=np.ones_like(table.rates), noises=None)
-        slowing = 0.0 if plain else SLOWING
+        slowing = Slowing(usual=0.0) if plain else self.slowing
         return walk(self.reference.path(), table, candidates, budgets, paces=paces, slowing=slowing)
+
+    @cached_property
+    def slowing(self) -> Slowing:
+        """By how much high learning rates make less of their steps."""
+        if self.second is None:
+            return Slowing(usual=SLOWING)
+        return measured_slowing(self.reference.path(), self.table()[0], self.second.reference.path(), SLOWING)
+
+    def slowed_beyond(self, candidate: Candidate) -> float:
+        """The factor by which a candidate's steps are slowed beyond what was measured, at most; see `Slowing`."""
+        column = self.batch_sizes.index(batch_of(candidate))
+        loads = [_square(row[column]) / _square(base) for row, base in zip(self.own, self.base, strict=True)]
+        share = candidate.effective_lr / self.reference.candidate.effective_lr
+        return self.slowing.extrapolated(share * float(np.median(loads)))
+
+
+def _square(signal: Signal) -> float:
+    """Mean square of a minibatch's gradient."""
+    return max(signal.rate + signal.noise, _TINY)
 
 
 def _minibatch(batch: Batch) -> int:

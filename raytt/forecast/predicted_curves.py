@@ -40,7 +40,7 @@ class PredictedCurves:
     places: Floats
     """τ_ref, shape (T + 1,)."""
     noise_share: Floats
-    """E over the predicted training loss, shape (T + 1,)."""
+    """E over the predicted training loss, shape (T + 1,); over how far it has fallen where losses may be negative."""
     over_limit: bool
     """See `raytt.rates.walk.Walk`."""
     error: float
@@ -67,9 +67,9 @@ class PredictedCurves:
             model = math.hypot(model, VALIDATION_EXTRA)
         return math.hypot(model, min(self.error, 1.0))
 
-    def place(self, steps: float) -> float:
-        """τ_ref after so many steps."""
-        return float(np.interp(steps, np.arange(len(self.places)), self.places))
+    def quality_place(self, steps: float) -> float:
+        """τ at which the reference run had the same training loss as after so many steps."""
+        return float(np.interp(steps, np.arange(len(self.quality_places)), self.quality_places))
 
     def noise(self, steps: float) -> float:
         """E over the loss after so many steps."""
@@ -122,7 +122,7 @@ def predicted_curves(
             curves={name: curve[row, upto] for name, curve in ({"train_loss": shown} | evaluated).items()},
             settled={name: curve[row, upto] for name, curve in settled.items()},
             places=walked.places[row, upto],
-            noise_share=walked.excess[row, upto] / np.maximum(walked.losses[row, upto], _TINY),
+            noise_share=_share(walked.excess[row, upto], walked.losses[row, upto], path),
             over_limit=bool(walked.over_limit[row]),
             # Learning-rate time alone uses no rate.
             error=0.0 if plain else float(errors[family.batch_sizes.index(batch_of(candidate))]),
@@ -134,3 +134,9 @@ def predicted_curves(
             bare_losses=bare[row, upto],
         )
     return found
+
+
+def _share(excess: Floats, losses: Floats, path: ReferencePath) -> Floats:
+    whole = losses if path.losses.min() > 0.0 else path.losses[0] - losses
+    # At the start nothing has fallen, nor is there any noise.
+    return np.where(excess > 0.0, excess / np.maximum(whole, _TINY), 0.0)

@@ -15,12 +15,12 @@ from scipy.special import ndtri
 from raytt.forecast.family_rates import FamilyRates
 from raytt.forecast.forecast import Forecast, Status
 from raytt.forecast.interval import COVERAGE
-from raytt.forecast.pilots.instability import why_unstable
+from raytt.forecast.pilots.instability import is_covered, why_suspect, why_unstable
 from raytt.forecast.pilots.outcome import met_forecast, real_forecast
 from raytt.forecast.pilots.pilot_run import LEAST_NOISE, PilotRun
 from raytt.forecast.predicted_curves import PredictedCurves
 from raytt.forecast.training_reference import TrainingReference
-from raytt.forecast.training_trust import left_out, untrusted_at
+from raytt.forecast.training_trust import left_out, untrusted_anywhere, untrusted_at
 from raytt.rates.smoothing import first_crossing
 from raytt.task.candidate import Candidate
 from raytt.task.target import Target
@@ -66,21 +66,28 @@ def training_forecast(
     if predicted.over_limit:
         return Forecast(status=Status.UNSTABLE, steps=None, doubts=doubts)
     accuracies = predicted.accuracies(steps)
+    covered = is_covered(candidate, [run for run in runs.values() if _arrived(run, target, level)])
     if not math.isfinite(steps):
         last = float(curve[-1])
+        reasons = untrusted_anywhere(candidate, family=family, predicted=predicted, covered=covered)
         return Forecast(
             status=Status.NOT_REACHED,
             steps=None,
             shortfall=max(0.0, _missing(last, level, on_accuracy=target.on_accuracy)),
-            doubts=doubts,
+            doubts=(*doubts, *reasons),
             accuracy=accuracies[0],
             val_accuracy=accuracies[1],
         )
-    untrusted = untrusted_at(candidate, target, level=level, steps=steps, family=family, predicted=predicted)
+    untrusted = untrusted_at(
+        candidate, target, level=level, steps=steps, family=family, predicted=predicted, covered=covered
+    )
     if pilot is not None and target.curve == "train_loss" and pilot.steps_taken > steps:
         # It was given up before it arrived, later than it should have.
         steps = float(pilot.steps_taken)
         untrusted = (f"{pilot.how}, it had not arrived after {pilot.steps_taken} steps", *untrusted)
+    suspect = why_suspect(candidate, runs.values())
+    if suspect is not None:
+        untrusted = (suspect, *untrusted)
     learnt = settled_steps(target, family=family, predicted=predicted)
     lag = () if learnt is None or not learnt < steps / MUCH_EARLIER else (_lagging(learnt),)
     reach = math.exp(Z * predicted.spread(target.curve))
@@ -93,6 +100,11 @@ def training_forecast(
         val_accuracy=accuracies[1],
         doubts=(*doubts, *lag, *untrusted),
     )
+
+
+def _arrived(run: PilotRun, target: Target, level: float) -> bool:
+    """Whether a pilot met the target."""
+    return run.met is not None if target.curve != "train_loss" else math.isfinite(run.steps_to(level))
 
 
 def start_of(reference: TrainingReference, target: Target) -> float:

@@ -29,7 +29,7 @@ from raytt.forecast.final_quality import FinalQuality
 from raytt.forecast.forecast import Forecast
 from raytt.forecast.pilots.calibration import Calibration, FamilyPaths
 from raytt.forecast.pilots.ending import Ending
-from raytt.forecast.pilots.instability import why_unstable
+from raytt.forecast.pilots.instability import climbed, is_covered, why_suspect, why_unstable
 from raytt.forecast.pilots.pilot_run import PilotRun
 from raytt.forecast.predicted_curves import PredictedCurves, predicted_curves
 from raytt.forecast.reference_check import ReferenceCheck
@@ -217,13 +217,20 @@ class TrainingPrediction:
         runs = () if self.calibration is None else tuple(self.calibration.runs.values())
         runs = (*runs, *(ending.run for ending in self.endings))
         reasons = {c: why_unstable(c, runs) for c in self.budgets}
+        learned = [ending.run for ending in self.endings if not climbed(ending.run)]
         return FinalQualities(
             budgets=self.budgets,
             curves=self._curves,
             num_samples_full=self.num_samples_full,
             unstable={c: why for c, why in reasons.items() if why is not None},
             untrusted={
-                c: untrusted_anywhere(c, family=self.family(c), predicted=self._curves[c]) for c in self.budgets
+                c: (
+                    *([] if (why := why_suspect(c, runs)) is None else [why]),
+                    *untrusted_anywhere(
+                        c, family=self.family(c), predicted=self._curves[c], covered=is_covered(c, learned)
+                    ),
+                )
+                for c in self.budgets
             },
             doubts={c: left_out(c) for c in self.budgets},
             endings=self.endings,

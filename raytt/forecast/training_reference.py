@@ -75,12 +75,16 @@ class TrainingReference:
         if target.curve == "train_loss":
             level = float(target.level(self.initial_loss))
             return math.log(self.initial_loss / level) if level > 0.0 else math.nan
+        at = min(self.met(target), len(self.losses) - 1.0)
+        loss = float(np.interp(at, np.arange(len(path.losses)), path.losses))
+        return math.log(self.initial_loss / loss) if loss > 0.0 else math.nan
+
+    def met(self, target: Target) -> float:
+        """Updates after which it met a target on a curve that was evaluated; +inf if it did not."""
         steps, found = zip(*self.evaluated, strict=True)
         curve = np.asarray([getattr(metrics, target.curve) for metrics in found])
         sign = -1.0 if target.on_accuracy else 1.0
-        at = first_crossing(np.asarray(steps, dtype=np.float64), sign * curve, sign * float(target.level(curve[0])))
-        loss = float(np.interp(min(at, len(self.losses) - 1.0), np.arange(len(path.losses)), path.losses))
-        return math.log(self.initial_loss / loss) if loss > 0.0 else math.nan
+        return first_crossing(np.asarray(steps, dtype=np.float64), sign * curve, sign * float(target.level(curve[0])))
 
     def quality(self, lag: LagTable | None) -> QualityPath | None:
         """Quality along the same time; None where nothing was evaluated."""

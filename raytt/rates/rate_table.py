@@ -39,6 +39,8 @@ class RatesHere:
     """h_B; None where none was given."""
     pull: Floats | None
     """⟨ḡ, w⟩; None where none was given."""
+    load: Floats
+    """m_B/m_{B_ref}; 1 where none was given."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,10 +70,13 @@ class RateTable:
     """|g_b| of K minibatches, shape (P, columns, K); None: clipping is not taken into account."""
     pulls: Floats | None = None
     """⟨ḡ, w⟩, loss per learning rate and λ, shape (P, columns); None: weight decay is not taken into account."""
+    squares: Floats | None = None
+    """m_B = v_B + n_B > 0, the mean square of a minibatch's gradient, in any unit of its own at each point, shape (P,
+    columns); None: all the same."""
 
     def __post_init__(self) -> None:
         shape = (len(self.times), len(self.batch_sizes))
-        for name in ("rates", "noises", "curvatures", "pulls", "levels"):
+        for name in ("rates", "noises", "curvatures", "pulls", "levels", "squares"):
             values = getattr(self, name)
             if values is not None and values.shape != shape:
                 raise ValueError(f"{name} of shape {values.shape} for {shape[0]} points and {shape[1]} batch sizes")
@@ -99,10 +104,14 @@ class RateTable:
         """Values at ``places`` (M,) for the columns (M,)."""
         lower, share = self._between(places)
         own = self.column(self.reference_batch_size)
-        logs = np.log(self.rates)
-        logs = logs - logs[:, own : own + 1]
+
+        def over_own(values: Floats) -> Floats:
+            logs = np.log(values)
+            return np.exp(_blend(logs - logs[:, own : own + 1], lower, share, columns))
+
         return RatesHere(
-            factor=np.exp(_blend(logs, lower, share, columns)),
+            factor=over_own(self.rates),
+            load=np.ones(len(places)) if self.squares is None else over_own(self.squares),
             noise=None if self.noises is None else np.exp(_blend(np.log(self.noises), lower, share, columns)),
             curvature=None if self.curvatures is None else _blend(self.curvatures, lower, share, columns),
             pull=None if self.pulls is None else _blend(self.pulls, lower, share, columns),

@@ -33,6 +33,8 @@ LEAP = 10.0
 (Hu et al. 2021, arXiv 2106.09685, appendix D; Schulman et al. 2025, *LoRA without regret*)."""
 STILL = 0.98
 """Ratio of losses above which a run has not moved. A guard: the means that are compared have noise of this size."""
+DIVERGED = 10.0
+"""Minibatch loss over the first ones at which a run is given up: it may come down again, but is no path to follow."""
 CLIMBED = 1.1
 """Ratio of losses above which a run has climbed: its learning rate is too high, not too low. A guard."""
 LEAST_PATIENCE = 10
@@ -96,6 +98,7 @@ def find_reference(
             goal=goal,
             slow_after=None if last or lowered else patience,
             slow_ratio=SLOW_RATIO,
+            most_rise=DIVERGED,
             device=device,
             evaluations=evaluations,
             on_step=on_step,

@@ -12,7 +12,7 @@ learning-rate time, times a batch-size factor that is measured, times what clipp
 (`raytt.rates.clipping`), less what weight decay takes (`raytt.rates.decay`).
 
 In real training high learning rates make somewhat less of their steps than that, for reasons that rates to first order
-do not hold: progress is multiplied with (η/η_ref)^−p (`raytt.forecast.family_rates.SLOWING`).
+do not hold: progress is multiplied with (η/η_ref)^−p (`raytt.rates.slowing`).
 
 *Noise.* Minibatch noise keeps weights at a distance from the path, where the loss is higher by E (`raytt.rates.excess`,
 which needs no more than n_B and h_B). The reference's own is part of L, so that a candidate's predicted loss is
@@ -42,6 +42,7 @@ from raytt.rates.clipping import kept_by_clipping
 from raytt.rates.decay import plain_decay, slope, slowed
 from raytt.rates.excess import relaxed, stationary_excess
 from raytt.rates.rate_table import RateTable, batch_of
+from raytt.rates.slowing import Slowing
 from raytt.rates.smoothing import first_crossings
 from raytt.task.candidate import Candidate
 
@@ -50,11 +51,7 @@ Flags = NDArray[np.bool_]
 
 TAIL = 0.7
 """Natural logarithm of the factor of τ_ref over which the reference's last exponent is fitted: its second half."""
-
-
-LEAST_SHARE = 0.1
-"""η/η_ref below which slowing stays as it is: the end of a schedule and the begin of a warm-up are no learning rates to
-speak of."""
+_NONE = Slowing(usual=0.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,7 +136,7 @@ def walk(
     budgets: Sequence[int],
     *,
     paces: Floats | None = None,
-    slowing: float = 0.0,
+    slowing: Slowing = _NONE,
 ) -> Walk:
     """Walk all candidates at once.
 
@@ -149,7 +146,7 @@ def walk(
         candidates: M of the optimizer whose rates the table holds.
         budgets: Steps of each, which are the length of its schedule.
         paces: What each candidate's progress is multiplied with, shape (M,); None: 1. Its noise stays as it is.
-        slowing: p, by which high learning rates make less of their steps: progress times (η/η_ref)^−p.
+        slowing: By how much high learning rates make less of their steps.
 
     Raises:
         InputError: If there are no candidates or no rates for a batch size.
@@ -168,14 +165,14 @@ def walk(
     places, excess = np.zeros((2, len(candidates), total + 1))
     over_limit = np.zeros(len(candidates), dtype=bool)
     speeds = np.ones(len(candidates)) if paces is None else paces
-    own = path.candidate.effective_lr
-    slowed_by = np.maximum(moves / own, LEAST_SHARE) ** -slowing
+    shares = moves / path.candidate.effective_lr
     for t in range(total):
         here = table.at(places[:, t], columns)
         progress = here.factor * table.blend(kept, places[:, t])
         if here.pull is not None and decays.any():
             progress = slowed(progress, decays * here.pull / slope(path.loss, path.times, places[:, t]))
-        places[:, t + 1] = places[:, t] + moves[:, t] * slowed_by[:, t] * progress * speeds
+        lessened = slowing.factor(shares[:, t], here.load, places[:, t])
+        places[:, t + 1] = places[:, t] + moves[:, t] * lessened * progress * speeds
         excess[:, t + 1] = excess[:, t]
         if here.noise is None:
             continue

@@ -17,6 +17,7 @@ import numpy as np
 from raytt.cluster.stages.descent_rates import BLOCKS, RateRequest, measure_rates
 from raytt.cluster.stages.training_references import SavedReference
 from raytt.forecast.family_rates import FamilyRates, Scale, scale_of
+from raytt.forecast.second_run import SecondRun
 from raytt.forecast.spending import Spending, step_seconds
 from raytt.pricing.step_key import StepKey
 from raytt.pricing.step_time import StepTime
@@ -59,6 +60,7 @@ class _Wanted:
     reference: SavedReference
     lag: LagTable | None
     batch_norms: bool
+    second: SecondRun | None
     scales: Mapping[Scale, Candidate]
     """The reference's own way of scaling gradients first: others are measured beside it, from the same gradients."""
     sizes: Mapping[Batch, Candidate]
@@ -84,6 +86,7 @@ def measure_within(
     plan: RankPlan,
     space: Workspace,
     *,
+    second: Mapping[str, SecondRun],
     batch_norms: bool,
     timed: Mapping[StepKey, StepTime],
     spending: Spending,
@@ -96,16 +99,19 @@ def measure_within(
         candidates: All of them.
         plan: ``estimator.minibatches``, where it is given, is what is measured, at any cost.
         space: What all stages share.
+        second: By family, runs at other learning rates, where there are any.
         batch_norms: Whether the network has batch norms that use the statistics of each minibatch.
         timed: Seconds of a step by batch size and network.
         spending: What may be spent.
     """
-    wanted = [_wanted(r, lag, candidates, batch_norms=batch_norms) for r, lag in zip(references, lags, strict=True)]
+    wanted = [
+        _wanted(r, lag, candidates, batch_norms=batch_norms, second=second.get(r.family))
+        for r, lag in zip(references, lags, strict=True)
+    ]
     if not wanted:
         return Measured(rates={}, minibatches=0, spending=spending)
     each = sum(family.seconds(timed) for family in wanted)
-    asked = plan.estimator.minibatches
-    first = FEWEST if asked is None else asked
+    asked, first = plan.estimator.minibatches, _first(plan)
     rates = _measure(wanted, first, plan, space)
     spending = spending.plus(first * each)
     if asked is not None:
@@ -119,6 +125,24 @@ def measure_within(
         space.reporter.say(f"Interrupted: ranking with {first} minibatches a rate. Interrupt again to stop.")
         return Measured(rates=rates, minibatches=first, spending=spending)
     return Measured(rates=rates, minibatches=more, spending=spending.plus(more * each))
+
+
+def along_own(
+    references: Sequence[SavedReference], candidates: Sequence[Candidate], plan: RankPlan, space: Workspace
+) -> list[FamilyRates]:
+    """Rates along each reference run at its own batch size alone, from the first number of minibatches.
+
+    `measure_within` takes them over from the run directory.
+    """
+    wanted = [_wanted(reference, None, candidates) for reference in references]
+    own = [replace(one, sizes={batch_of(one.reference.candidate): one.reference.candidate}) for one in wanted]
+    found = _measure(own, _first(plan), plan, space) if own else {}
+    return [found[one.reference.family, next(iter(one.scales))] for one in own]
+
+
+def _first(plan: RankPlan) -> int:
+    """Minibatches a rate that are measured first."""
+    return FEWEST if plan.estimator.minibatches is None else plan.estimator.minibatches
 
 
 def minibatches_needed(error: float, *, affordable: float) -> int | None:
@@ -143,7 +167,12 @@ def _error(family: FamilyRates) -> float:
 
 
 def _wanted(
-    reference: SavedReference, lag: LagTable | None, candidates: Sequence[Candidate], *, batch_norms: bool
+    reference: SavedReference,
+    lag: LagTable | None,
+    candidates: Sequence[Candidate],
+    *,
+    batch_norms: bool = False,
+    second: SecondRun | None = None,
 ) -> _Wanted:
     base = reference.candidate
     own = sorted((c for c in candidates if c.family == reference.family), key=Candidate.sort_key)
@@ -157,6 +186,7 @@ def _wanted(
         reference=reference,
         lag=lag,
         batch_norms=batch_norms,
+        second=second,
         scales=scales,
         sizes={size: sizes[size] for size in ordered},
     )
@@ -199,4 +229,5 @@ def _family(wanted: _Wanted, number: int, measured: Mapping[tuple[str, int, Batc
         base=[measured[name, point, batch_of(reference.candidate)][0] for point in points],
         lag=wanted.lag,
         batch_norms=wanted.batch_norms,
+        second=wanted.second,
     )

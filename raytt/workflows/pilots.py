@@ -18,6 +18,7 @@ from raytt.cluster.stages.pilots import PilotPlan, run_pilots
 from raytt.forecast.forecast import Forecast, Status
 from raytt.forecast.pilots.calibration import trained
 from raytt.forecast.pilots.choice import Beliefs, choose_pilots
+from raytt.forecast.pilots.instability import why_suspect
 from raytt.forecast.pilots.pilot_run import PilotRun
 from raytt.forecast.spending import Spending, step_seconds
 from raytt.forecast.training_forecast import MUCH_EARLIER
@@ -90,7 +91,7 @@ def with_pilots(
             doubt = beliefs.regret()
             if asked is None and doubt <= DOUBT:
                 break
-            done = [n for n, c in enumerate(reaching) if c in known or lags(c, forecasts[c], found, plan.target)]
+            done = [n for n, c in enumerate(reaching) if c in known or _useless(c, forecasts[c], found, plan, known)]
             chosen = choose_pilots(beliefs, seconds, count=min(ROUND, most - len(trained(known.values()))), done=done)
             costs = float(seconds[chosen].sum())
             spending = spending.of(_training_seconds(forecasts, found))
@@ -135,6 +136,17 @@ def _plan(candidate: Candidate, forecast: Forecast, found: TrainingPrediction, p
         ratio=math.exp(-found.depth_of(candidate, plan.target)),
         target=None if plan.target.curve == "train_loss" else plan.target,
     )
+
+
+def _useless(
+    candidate: Candidate,
+    forecast: Forecast,
+    found: TrainingPrediction,
+    plan: RankPlan,
+    known: Mapping[Candidate, PilotRun],
+) -> bool:
+    """Whether a candidate makes no pilot: it is likely to fail, which says nothing of others, or its statistics lag."""
+    return why_suspect(candidate, known.values()) is not None or lags(candidate, forecast, found, plan.target)
 
 
 def lags(candidate: Candidate, forecast: Forecast, found: TrainingPrediction, target: Target) -> bool:

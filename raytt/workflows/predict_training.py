@@ -23,6 +23,7 @@ from raytt.task.model_arguments import model_names
 from raytt.task.target_check import check_sign
 from raytt.task.task import Task
 from raytt.workflows.anytime_rates import measure_within
+from raytt.workflows.lower_references import lower_where_overshot
 from raytt.workflows.objective_pilots import with_objective_pilots
 from raytt.workflows.observed import matched, with_observed
 from raytt.workflows.pilot_references import stand_in, train_references
@@ -81,16 +82,27 @@ def predict_training(
         }
         with reporter.phase("reference", "training a little for real") as phase:
             evaluates = task.validation is not None
-            references, failures = train_references(_reference_plans(budgets, plan, evaluates=evaluates), space, phase)
+            plans = _reference_plans(budgets, plan, evaluates=evaluates)
+            began, failures = train_references(plans, space, phase)
         stand_ins = stand_in(failures, budgets, plan, space)
+        lowered = lower_where_overshot(began, plans, candidates, plan, space)
+        references = lowered.references
         lags = _lags(references, facts, plan, space)
         timed = costs.timing.timed
         training = training_seconds({r.family: r for r in references}, budgets, plan.target, timed)
         spending = Spending(share=plan.estimator.most_cost_share, training=training)
-        for reference in references:
+        for reference in (*references, *(second.reference for second in lowered.second.values())):
             spending = spending.plus(reference_seconds(reference, timed))
         measured = measure_within(
-            references, lags, candidates, plan, space, batch_norms=facts.batch_norms > 0, timed=timed, spending=spending
+            references,
+            lags,
+            candidates,
+            plan,
+            space,
+            second=lowered.second,
+            batch_norms=facts.batch_norms > 0,
+            timed=timed,
+            spending=spending,
         )
         found = TrainingPrediction(
             budgets=budgets,
@@ -102,6 +114,7 @@ def predict_training(
             task_notes=(
                 *space.data.notes,
                 *facts.notes,
+                *lowered.notes,
                 *stand_ins.notes,
                 *_models(candidates),
                 *_without_effect(plan.estimator),

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from benchmarks.rates.__main__ import METHODS, Method, Rates, percentile, rate_table, scores
+from benchmarks.rates.example_tasks import EXAMPLES, SAMPLES
 from benchmarks.rates.measure import BATCH_SIZES
 from benchmarks.rates.record import file_of
 from benchmarks.rates.tasks import TASKS
 from raytt.rates.batch_factor import PLAIN
 from raytt.rates.reference import Point, TrainingLog
 from raytt.task.candidate import Candidate
+from raytt.training.datasets import open_dataset
 
 
 def test_misses_are_counted_and_what_was_not_reached_is_left_out() -> None:
@@ -46,6 +48,12 @@ def test_tables_are_positive_whatever_noise_did(method: Method) -> None:
     assert bool((table.rates > 0).all())
     assert (table.noises is not None) == method.noise
     assert (table.curvatures is not None) == method.curvature
+
+
+@pytest.mark.slow
+def test_examples_have_as_many_samples_as_is_told() -> None:
+    for name, example in EXAMPLES.items():
+        assert len(open_dataset(example.task.data, example.task)) == SAMPLES[name]
 
 
 def test_recorded_runs_have_names_of_their_own() -> None:

@@ -63,7 +63,7 @@ def test_a_quadratic_gains_all_that_small_steps_promise_and_little_of_what_large
         states = range(STEPS)
         signals = [replace(base.base[0], rate=float((curvature * w[s]) ** 2)) for s in states]
         found = replace(base, reference=replace(reference, point_steps=tuple(states)), base=signals)
-        assert found.gained() == pytest.approx(1.0 - 0.5 * share, abs=0.12)
+        assert found.gained() == pytest.approx(1.0 - 0.5 * share, rel=0.1)
 
 
 def test_what_promises_nothing_is_no_sign() -> None:

@@ -24,7 +24,7 @@ def curves(*, error: float = 0.0, learned: float | None = None) -> PredictedCurv
         learned=learned,
         path=family().reference.path(),
         quality=None,
-        quality_places=np.array([0.0, 0.1, 0.3]),
+        quality_places=np.array([0.0, 0.1, 0.2]),
         excess=np.zeros(3),
         bare_losses=np.array([2.0, 1.0, 0.5]),
     )
@@ -40,7 +40,7 @@ def test_spreads_add_up_in_squares() -> None:
 
 def test_between_steps_they_are_linear_and_after_the_end_they_stay() -> None:
     found = curves()
-    assert found.place(1.5) == pytest.approx(0.2)
+    assert found.quality_place(1.5) == pytest.approx(0.15)
     assert found.noise(0.5) == pytest.approx(0.1)
     assert found.accuracies(1.5) == (None, pytest.approx(0.65))
     assert found.accuracies(math.inf) == (None, pytest.approx(0.8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from raytt.errors import InputError
 from raytt.forecast.family_rates import SLOWING, FamilyRates, scale_of
 from raytt.forecast.forecast import Status
 from raytt.forecast.pilots.pilot_run import PilotRun
+from raytt.forecast.second_run import SecondRun
 from raytt.forecast.training_prediction import TrainingPrediction
 from raytt.forecast.training_reference import TrainingReference
 from raytt.forecast.training_trust import left_out
@@ -198,19 +200,70 @@ def test_a_pilot_that_met_a_validation_target_is_its_own_forecast_and_slows_the_
     assert 1.02 * (before[other].steps or 0.0) < (after[other].steps or 0.0) < 1.25 * (before[other].steps or 0.0)
 
 
+def test_noisy_candidates_go_further_along_the_path_to_the_same_loss() -> None:
+    """Beyond its end, but to no lower training loss: the validation curve is known there."""
+    noisy = Candidate(lr=0.02, batch_size=32)
+    plain = prediction([noisy], {32: 2.0}, evaluated=evaluations())
+    (key,) = plain.rates
+    row = [signal(2.0, noise=40.0)]
+    found = replace(plain, rates={key: replace(plain.rates[key], own=[row] * 3, base=row * 3)})
+    end = plain.rates[key].reference.path().times[-1]
+    forecast = found.forecasts(Target.parse("val_loss_ratio=0.58"))[noisy]
+    assert forecast.status is Status.REACHED, forecast
+    assert 0.02 * (forecast.steps or 0.0) * 2.0**-SLOWING > end
+
+
 def test_pilots_tell_who_is_unstable_and_who_is_late() -> None:
     fast, faster, late = (Candidate(lr=lr, batch_size=32) for lr in (0.05, 0.1, 0.02))
     plain = prediction([fast, faster, late], {32: 2.0})
     climbing = PilotRun(candidate=fast, budget=400, losses=np.linspace(2.0, 4.0, 40), diverged=False)
     slow = PilotRun(candidate=late, budget=400, losses=np.linspace(2.0, 1.7, 70), diverged=False)
     found = plain.calibrated([climbing, slow], HALF).forecasts(HALF)
-    assert found[fast].status is Status.UNSTABLE
-    assert found[faster].status is Status.UNSTABLE
+    # Given up on the way they may come down again: suspected, and ranked behind all that are trusted.
+    assert found[fast].status is found[faster].status is Status.UNTRUSTED
+    assert "after 40 of 400 steps its loss was above its start" in found[fast].doubts[0]
     assert "no faster" in found[faster].doubts[0]
+    diverged = plain.calibrated([replace(climbing, diverged=True), slow], HALF).forecasts(HALF)
+    assert diverged[fast].status is diverged[faster].status is Status.UNSTABLE
     assert found[late].status is Status.UNTRUSTED
     assert (found[late].steps or 0.0) >= 70.0
     assert "had not arrived after 70 steps" in found[late].doubts[0]
     assert plain.forecasts(HALF)[late].status is Status.REACHED
+
+
+def test_a_pilot_that_arrived_covers_those_that_are_no_faster() -> None:
+    slow, fast, faster = (Candidate(lr=lr, batch_size=32) for lr in (0.08, 0.1, 0.12))
+    plain = prediction([slow, fast, faster], {32: 2.0})
+    assert {found.status for found in plain.forecasts(HALF).values()} == {Status.UNTRUSTED}
+    losses = 2.0 * np.exp(-0.05 * np.arange(30))
+    arrived = PilotRun(candidate=fast, budget=400, losses=losses, diverged=False)
+    found = plain.calibrated([arrived], HALF).forecasts(HALF)
+    assert found[slow].status is found[fast].status is Status.REACHED
+    assert found[faster].status is Status.UNTRUSTED
+    given_up = replace(arrived, losses=losses[:5])
+    assert plain.calibrated([given_up], HALF).forecasts(HALF)[slow].status is Status.UNTRUSTED
+
+
+def test_a_second_run_at_a_higher_learning_rate_tells_what_others_lose() -> None:
+    """It took as many steps as the reference at four times its learning rate: there learning rates gain nothing."""
+    candidates = [Candidate(lr=lr, batch_size=32) for lr in (0.02, 0.04, 0.048, 0.08, 0.005)]
+    plain = prediction(candidates, {32: 2.0})
+    (key,) = plain.rates
+    reference = plain.rates[key].reference
+    second = replace(reference, candidate=Candidate(lr=0.04, batch_size=32), times=4.0 * reference.times)
+    family = replace(plain.rates[key], second=SecondRun(reference=second, gained=0.2))
+    assert family.slowing.powers == pytest.approx(1.0, abs=0.02)
+    found = replace(plain, rates={key: family}).forecasts(HALF)
+    steps = [found[c].steps or 0.0 for c in candidates]
+    np.testing.assert_allclose(steps[:4], reference.depth(HALF) / 0.01, rtol=0.03)
+    assert steps[4] == pytest.approx(plain.forecasts(HALF)[candidates[4]].steps or 0.0)
+    assert [found[c].status for c in candidates[:3]] == [Status.REACHED] * 3
+    assert found[candidates[3]].status is Status.UNTRUSTED
+    # One that is not expected to arrive for that reason bears it, too.
+    short = replace(plain, rates={key: family}, budgets=dict.fromkeys(candidates, 60)).forecasts(HALF)[candidates[3]]
+    assert short.status is Status.NOT_REACHED
+    assert "is extrapolated" in "; ".join(short.doubts)
+    assert "2.0 times slower for it is extrapolated" in "; ".join(found[candidates[3]].doubts)
 
 
 def test_a_reference_run_that_overshoots_is_not_to_be_followed() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from raytt.errors import InputError
 from raytt.rates.rate_table import RateTable
+from raytt.rates.slowing import Slowing
 from raytt.rates.walk import ReferencePath, Walk, walk
 from raytt.task.candidate import Candidate
 
@@ -158,7 +159,7 @@ def test_half_the_rate_takes_twice_the_learning_rate_time() -> None:
 def test_high_learning_rates_make_less_of_their_steps() -> None:
     path, table = _line()
     candidates = [Candidate(lr=lr) for lr in (0.05, 0.1, 0.2, 0.001)]
-    steps, _ = walk(path, table, candidates, [60, 60, 60, 2000], slowing=0.3).steps_to([np.exp(-1.0)])
+    steps, _ = walk(path, table, candidates, [60, 60, 60, 2000], slowing=Slowing(usual=0.3)).steps_to([np.exp(-1.0)])
     # 1/η, times (η/0.1)^0.3, but for learning rates below a tenth of the reference's.
     np.testing.assert_allclose(steps[:3, 0], [20.0 * 0.5**0.3, 10.0, 5.0 * 2.0**0.3], rtol=1e-2)
     np.testing.assert_allclose(steps[3, 0], 1000.0 * 0.1**0.3, rtol=1e-2)

@@ -45,7 +45,9 @@ def folder(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ranked(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[raytt.Ranking, list[int]]:
-    """The ranking, and the minibatches per rate that were measured, one number for each time."""
+    """The ranking, and the minibatches per rate that were measured, one number for each time: at the reference's own
+    batch size first, from which follows what it gained.
+    """
     asked: list[int] = []
     usual = descent_rates.measure_rates
 
@@ -73,19 +75,19 @@ def ranked(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tu
 
 def test_the_number_asked_for_is_measured_at_any_cost(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, asked = ranked(folder, monkeypatch, minibatches=4)
-    assert asked == [4]
+    assert asked == [4, 4]
 
 
 def test_where_money_is_short_there_are_few(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, asked = ranked(folder, monkeypatch)
-    assert asked == [FEWEST]
+    assert asked == [FEWEST, FEWEST]
 
 
 def test_where_it_is_not_there_are_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(anytime_rates, "TOLD", 1e-3)
     monkeypatch.setattr(anytime_rates.Spending, "left", math.inf)
     ranking, asked = ranked(folder, monkeypatch)
-    assert asked == [FEWEST, MOST]
+    assert asked == [FEWEST, FEWEST, MOST]
     assert all(entry.forecast.steps is not None for entry in ranking.entries)
 
 
@@ -102,5 +104,5 @@ def test_an_interrupt_keeps_what_was_measured(folder: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(descent_rates, "measure_rates", interrupted)
     again, asked = ranked(folder, monkeypatch)
-    assert asked == [FEWEST, MOST]
+    assert asked == [FEWEST, FEWEST, MOST]
     assert [e.forecast for e in again.entries] == [e.forecast for e in few.entries]

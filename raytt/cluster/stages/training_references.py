@@ -108,6 +108,7 @@ def run_training_references(
     run: Run,
     files: Files,
     phase: Phase,
+    folder: str = "training",
 ) -> list[SavedReference]:
     """The reference run of each plan, trained or from the run directory.
 
@@ -118,6 +119,7 @@ def run_training_references(
         run: Where they go.
         files: Its Arrow files.
         phase: Shows progress.
+        folder: Below the run directory, where they are kept, one per family.
 
     Raises:
         InputError: If the loss of one falls at none of the learning rates tried.
@@ -125,7 +127,7 @@ def run_training_references(
     runner = _RUN.options(**resources.options())
     return run_kept(
         plans,
-        folder="training",
+        folder=folder,
         facts=[run.inputs["probe"], "training mode"],
         submit=lambda plan: runner.remote(task_ref, plan, resources),
         read=_read,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from raytt.forecast.pilots.observed_trial import ObservedTrial
 from raytt.forecast.pilots.pilot_run import PilotRun
-from raytt.rates.reference import DIVERGED
+from raytt.rates.reference import HOPELESS
 from raytt.rates.smoothing import first_crossing
 from raytt.task.candidate import Candidate
 from raytt.task.target import Target
@@ -75,7 +75,7 @@ def observed_run(
     at, losses = trial.reports("train_loss")
     if trial.averaged:
         at = (at + np.concatenate([[0.0], at[:-1]])) / 2.0
-    diverged = bool((~np.isfinite(losses) | (losses > DIVERGED * abs(initial_loss))).any())
+    diverged = bool((~np.isfinite(losses) | (losses > HOPELESS * abs(initial_loss))).any())
     finite = np.isfinite(losses)
     found = _every_step(at[finite], losses[finite], initial_loss)
     if target.curve == "train_loss":
