@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import raytt
 from benchmarks.report import table, write
@@ -27,6 +28,7 @@ from raytt.task.candidate import Candidate
 
 from .tasks import TASKS
 
+Floats = NDArray[np.float64]
 NUMBER, STEPS = 40, 150
 """Candidates of a ranking, and the budget of each."""
 RANGES = {"sgd": (0.02, 50.0), "adamw": (3e-4, 3.0)}
@@ -93,14 +95,22 @@ def climbs(names: Sequence[str]) -> str:
             runs += [
                 train_as_given(task, c, seed=SEED, steps=STEPS, most_rise=math.inf) for c in known if c.lr >= lowest
             ]
-        finite = [log.losses for log in runs if len(log.losses) == STEPS and np.isfinite(log.losses).all()]
-        ends = [bool(smoothed(losses)[-1] > smoothed(losses)[0]) for losses in finite]
+        whole = [log.losses for log in runs]
+        fails = [len(x) < STEPS or not np.isfinite(x).all() or bool(smoothed(x)[-1] > smoothed(x)[0]) for x in whole]
         for look in LOOKS:
-            above = [bool(smoothed(x[:look])[-1] > smoothed(x[:look])[0]) for x in finite]
-            both = sum(a and e for a, e in zip(above, ends, strict=True))
-            rows.append([optimizer, len(runs), len(runs) - len(finite), look, sum(above), both])
-    header = ["optimizer", "runs", "became infinite", "after steps", "above their start", f"so after {STEPS}, too"]
+            curves = [smoothed(x[:look]) if _lasts(x, look) else None for x in whole]
+            counts: list[int] = []
+            for least in (1.0, 10.0):
+                above = [curve is not None and bool(curve[-1] > least * curve[0]) for curve in curves]
+                counts += [sum(above), sum(up and fail for up, fail in zip(above, fails, strict=True))]
+            rows.append([optimizer, len(runs), look, sum(curve is None for curve in curves), *counts])
+    header = ["optimizer", "runs", "after steps", "infinite by then", "above their start", "of these fail"]
+    header += ["above 10 times it", "of these fail"]
     return table(header, rows)
+
+
+def _lasts(losses: Floats, look: int) -> bool:
+    return len(losses) >= look and bool(np.isfinite(losses[:look]).all())
 
 
 def main() -> None:

@@ -42,9 +42,9 @@ LEAST_RECENT = 4
 GOAL_RATIO = 0.2
 """ρ at the goal where losses may be negative: that at which reference runs stop unless a target says otherwise."""
 HOPELESS = 1e3
-"""A minibatch loss above this times the first ones' mean ends the run. Less does not tell: of six runs of SGD with more
-than ten times their first loss after 10 steps three were below it after 150 (``python -m benchmarks.rates.unstable
---climbs``, 2026-11-29)."""
+"""A minibatch loss above this times the first ones' mean ends the run. Less does not tell: of 17 runs with
+more than ten times their smoothed first loss after 10 steps three were below it after 150 (``python -m
+benchmarks.rates.unstable --climbs``, 2026-11-29)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
